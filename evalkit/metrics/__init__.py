@@ -1,0 +1,1 @@
+"""Metrics: pure maths in `functional`, thin adapters with a `MetricSpec` around it."""

@@ -1,0 +1,1 @@
+"""Metrics as pure functions on tensors: no files, no state, no global randomness."""

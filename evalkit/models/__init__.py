@@ -1,0 +1,1 @@
+"""What makes clips: the protocol, the registry and the adapters."""

@@ -1,0 +1,1 @@
+"""Shipped helpers for tests: conformance suites and known degradations of a clip."""
