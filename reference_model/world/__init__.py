@@ -1,0 +1,1 @@
+"""The captioned procedural video world with exact ground truth."""
