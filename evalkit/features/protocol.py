@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import torch
@@ -17,7 +17,15 @@ if TYPE_CHECKING:
     from evalkit.suites import Prompt
     from evalkit.video import Video
 
-__all__ = ["ClipFeatures", "ClipRecord", "Extractor", "ExtractorSpec", "FeatureRequest"]
+__all__ = [
+    "ClipFeatures",
+    "ClipRecord",
+    "Extractor",
+    "ExtractorSpec",
+    "FeatureProblem",
+    "FeatureRequest",
+    "SuiteTexts",
+]
 
 Params = tuple[tuple[str, str | int | float | bool | None], ...]
 
@@ -110,18 +118,48 @@ class ClipRecord:
     path: str | None = None
 
 
+class FeatureProblem(NamedTuple):
+    """Why a feature is not there: the status and reason of every score that needed it."""
+
+    status: Literal["failed", "skipped", "not_applicable"]
+    reason: str
+
+
+@dataclass(frozen=True)
+class SuiteTexts:
+    """One text feature for every distinct prompt text of a suite, in suite order."""
+
+    rows: Mapping[str, Mapping[str, torch.Tensor]]
+    _stacked: dict[str, torch.Tensor] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The texts, in the order of `matrix`'s rows."""
+        return tuple(self.rows)
+
+    def matrix(self, name: str) -> torch.Tensor:
+        """The tensor `name` of all texts, stacked once: `(texts, ...)`."""
+        if name not in self._stacked:
+            import torch
+
+            self._stacked[name] = torch.stack([tensors[name] for tensors in self.rows.values()])
+        return self._stacked[name]
+
+
 @dataclass(frozen=True, slots=True)
 class ClipFeatures:
     """Everything a clip metric may look at.
 
     `features[request]` is a mapping of named tensors. Text features of the clip's own prompt are found under
-    their request like any other; `suite_texts` holds, for each text request, the tensors of every prompt in
-    the suite (in suite order) for metrics that rank a clip's prompt among the others.
+    their request like any other; `suite_texts` holds the same for every prompt of the suite, for metrics that
+    rank a clip's prompt among the others. `problems` says why a feature is missing; a metric never sees a
+    clip with a problem among its own requests.
     """
 
     record: ClipRecord
     features: Mapping[FeatureRequest, Mapping[str, torch.Tensor]]
-    suite_texts: Mapping[FeatureRequest, Mapping[str, Any]] = field(default_factory=dict)
+    suite_texts: Mapping[FeatureRequest, SuiteTexts] = field(default_factory=dict)
+    problems: Mapping[FeatureRequest, FeatureProblem] = field(default_factory=dict)
 
     def tensor(self, request: FeatureRequest, name: str) -> torch.Tensor:
         """The tensor `name` of a requested feature."""

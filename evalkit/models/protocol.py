@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from evalkit.suites.prompt import FrozenMapping
 
 if TYPE_CHECKING:
     from evalkit.video import Video
@@ -65,8 +66,8 @@ class GenerationRequest:
     width: int
     fps: Fraction
     negative_prompt: str = ""
-    params: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
-    expect: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    params: Mapping[str, Any] = field(default_factory=FrozenMapping)
+    expect: Mapping[str, Any] = field(default_factory=FrozenMapping)
     prompt_id: str = ""
     sample_index: int = 0
 

@@ -1,0 +1,130 @@
+"""Content keys: the one place where the name of a result is made from everything that determines it.
+
+A key is the blake2b digest of canonical JSON. No branch, path, file name or model tag is ever part of one,
+so a key that is found again always means the same number.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from evalkit.features.protocol import ExtractorSpec, FeatureRequest
+    from evalkit.models.protocol import GenerationRequest, ModelInfo
+
+__all__ = ["canonical_json", "digest", "feature_key", "file_digest", "generation_key", "run_key", "score_key"]
+
+_DIGEST_BYTES = 16
+
+
+def canonical_json(value: Any) -> str:
+    """JSON with sorted keys and no spaces; mappings, sequences, fractions and JSON scalars only.
+
+    >>> canonical_json({"b": 1, "a": (Fraction(24000, 1001), None)})
+    '{"a":["24000/1001",null],"b":1}'
+
+    Raises:
+        TypeError: a value of another type, which would not have one stable text.
+        ValueError: a float that is not finite.
+    """
+    return json.dumps(
+        _plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    )
+
+
+def _plain(value: Any) -> Any:
+    if value is None or isinstance(value, str | bool | int | float):
+        return value
+    if isinstance(value, Fraction):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, Sequence | set | frozenset):
+        return [_plain(item) for item in (sorted(value) if isinstance(value, set | frozenset) else value)]
+    raise TypeError(f"a {type(value).__name__} cannot be part of a key: {value!r}")
+
+
+def digest(value: Any) -> str:
+    """32 hexadecimal characters for any value that `canonical_json` takes."""
+    return hashlib.blake2b(canonical_json(value).encode(), digest_size=_DIGEST_BYTES).hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """Digest of a file's bytes, read in pieces."""
+    hasher = hashlib.blake2b(digest_size=_DIGEST_BYTES)
+    with path.open("rb") as file:
+        while piece := file.read(1 << 20):
+            hasher.update(piece)
+    return hasher.hexdigest()
+
+
+def generation_key(model: ModelInfo, request: GenerationRequest, prompt_digest: str, device: str) -> str:
+    """Key of one generated clip."""
+    return digest(
+        {
+            "model": {
+                "id": model.id,
+                "revision": model.revision,
+                "weights": model.weights,
+                "config": model.config,
+                "batch_size": model.batch_size,
+            },
+            "prompt": prompt_digest,
+            "text": request.prompt,
+            "negative": request.negative_prompt,
+            "seed": request.seed,
+            "sample": request.sample_index,
+            "shape": [request.num_frames, request.height, request.width, request.fps],
+            "params": request.params,
+            "device": device.partition(":")[0],
+        }
+    )
+
+
+def feature_key(spec: ExtractorSpec, request: FeatureRequest, inputs: Sequence[str]) -> str:
+    """Key of a feature, without the clip or text it is computed from.
+
+    Args:
+        spec: identity of the extractor.
+        request: its parameters.
+        inputs: keys of the features it is computed from.
+    """
+    return digest(
+        {
+            "extractor": spec.id,
+            "version": spec.version,
+            "weights": spec.weights_digest,
+            "preprocessing": spec.preprocessing,
+            "params": list(map(list, request.params)),
+            "inputs": sorted(inputs),
+        }
+    )
+
+
+def score_key(
+    subject: str,
+    metric_id: str,
+    metric_version: str,
+    params: Mapping[str, Any],
+    features: Sequence[str],
+    context: Any,
+) -> str:
+    """Key of one score.
+
+    Args:
+        subject: the clip's id, or its generation key while it has none.
+        metric_id, metric_version, params: the metric as constructed.
+        features: keys of the features that it reads.
+        context: whatever else it reads of the prompt and the record, as JSON values.
+    """
+    return digest([subject, metric_id, metric_version, params, sorted(features), context])
+
+
+def run_key(suite_digest: str, model: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
+    """Key of a run's plan: two runs of one plan have the same key."""
+    return digest([suite_digest, model, settings])

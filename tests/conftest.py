@@ -1,0 +1,25 @@
+"""Fixtures that every area of the tests shares."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+# One thread a process: the default of two workers on two cores is then never oversubscribed.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder of real clips with human ratings; see CONTRIBUTING.md."""
+    folder = Path(os.environ.get("EVALKIT_DATA", ROOT.parent / "shared" / "data"))
+    if not (folder / "rated" / "ratings.csv").is_file():
+        pytest.skip(
+            f"real clips not found at {folder}; set EVALKIT_DATA to the folder that holds rated/ and lavie/"
+        )
+    return folder
