@@ -1,0 +1,221 @@
+"""Animated WebP and folders of numbered images, through Pillow (PyAV cannot read animated WebP)."""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from evalkit.errors import UnreadableVideo, UnsupportedVideo
+from evalkit.video.frame_rate import frame_rate
+from evalkit.video.info import VideoInfo
+from evalkit.video.limits import Limits
+from evalkit.video.reader import FrameBuffer, RawClip
+
+__all__ = ["RATE_FILE", "image_files", "probe_images", "probe_webp", "read_images", "read_webp"]
+
+RATE_FILE = "fps.txt"
+"""A folder of images tells its frame rate in this file: `24` or `24000/1001`."""
+
+_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".ppm"})
+_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "PPM")
+_MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA"})
+
+
+def image_files(folder: Path) -> list[Path]:
+    """The images of a folder in the order of their numbers (`frame2` before `frame10`).
+
+    Raises:
+        UnreadableVideo: there are none.
+    """
+    found = [path for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES and path.is_file()]
+    if not found:
+        raise UnreadableVideo(
+            f"{folder}: no images in the folder; an image sequence holds files such as 0001.png "
+            f"(formats: {', '.join(sorted(_SUFFIXES))})"
+        )
+    return sorted(found, key=lambda path: [_number_or_text(part) for part in re.split(r"(\d+)", path.name)])
+
+
+def _number_or_text(part: str) -> tuple[int, int, str]:
+    return (0, int(part), "") if part.isdecimal() else (1, 0, part)
+
+
+def probe_images(folder: Path, limits: Limits, fps: Fraction | None) -> VideoInfo:
+    files = image_files(folder)
+    with _open(files[0]) as image:
+        width, height = image.size
+        limits.check_size(files[0], width, height)
+        limits.check_length(folder, len(files), width, height)
+        return VideoInfo(
+            container="images",
+            codec=(image.format or "").lower(),
+            pix_fmt=image.mode,
+            width=width,
+            height=height,
+            fps=fps,
+            num_frames=len(files),
+            duration=len(files) / fps if fps else None,
+            rotation=None,
+            has_alpha=image.has_transparency_data,
+            bit_depth=8,
+            variable_frame_rate=False,
+            file_bytes=sum(path.stat().st_size for path in files),
+        )
+
+
+def read_images(folder: Path, limits: Limits, fps: Fraction | None, max_frames: int | None) -> RawClip:
+    fps = fps or _rate_of(folder)
+    info = probe_images(folder, limits, fps)
+    limits.check_file_size(folder, info.file_bytes)
+    limits.check_duration(folder, info.num_frames / fps if info.num_frames else 0)
+    converter = _PillowConverter()
+    buffer = FrameBuffer(folder, limits, info.num_frames)
+    for path in image_files(folder)[:max_frames]:
+        with _open(path) as image:
+            limits.check_size(path, *image.size)
+            buffer.append(converter(path, ImageOps.exif_transpose(image)))
+    return _finish(buffer, info, fps, variable=False, converter=converter)
+
+
+def probe_webp(path: Path, limits: Limits) -> VideoInfo:
+    limits.check_file_size(path, path.stat().st_size)
+    with _open(path) as image:
+        return _webp_header(path, image, limits)
+
+
+def read_webp(path: Path, limits: Limits, max_frames: int | None) -> RawClip:
+    limits.check_file_size(path, path.stat().st_size)
+    with _open(path) as image:
+        info = _webp_header(path, image, limits)
+        total = info.num_frames or 1
+        converter = _PillowConverter()
+        buffer = FrameBuffer(path, limits, total)
+        clock = 0
+        times: list[int] = []
+        shown = 0
+        for index in range(min(total, max_frames or total)):
+            try:
+                image.seek(index)
+                image.load()
+            except (OSError, EOFError, SyntaxError) as error:
+                raise UnreadableVideo(
+                    f"{path}: corrupt webp file at frame {index} ({error}); copy or generate the clip again"
+                ) from error
+            buffer.append(converter(path, image))
+            times.append(clock)
+            shown = int(image.info.get("duration", 0))
+            clock += shown
+            limits.check_duration(path, clock / 1000)
+        rate = frame_rate(times, shown, Fraction(1, 1000), [])
+        if rate is None:
+            raise UnsupportedVideo(
+                f"{path}: the frames have no duration, so the frame rate is unknown; save the animation with one"
+            )
+        return _finish(buffer, info, rate.fps, variable=rate.variable, converter=converter)
+
+
+def _webp_header(path: Path, image: Image.Image, limits: Limits) -> VideoInfo:
+    frames = int(getattr(image, "n_frames", 1))
+    limits.check_size(path, *image.size)
+    limits.check_length(path, frames, *image.size)
+    return VideoInfo(
+        container="webp",
+        codec="webp",
+        pix_fmt=image.mode,
+        width=image.width,
+        height=image.height,
+        fps=None,
+        num_frames=frames,
+        duration=None,
+        rotation=None,
+        has_alpha=image.mode == "RGBA",
+        bit_depth=8,
+        variable_frame_rate=None,
+        file_bytes=path.stat().st_size,
+    )
+
+
+def _open(path: Path) -> Image.Image:
+    try:
+        return Image.open(path, formats=_FORMATS)
+    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise UnreadableVideo(
+            f"{path}: not a readable image ({type(error).__name__}); replace it, or take it out of the folder"
+        ) from error
+
+
+class _PillowConverter:
+    """Pillow images to RGB arrays, and what that took."""
+
+    def __init__(self) -> None:
+        self.used_alpha = False
+
+    def __call__(self, path: Path, image: Image.Image) -> NDArray[np.uint8]:
+        if image.mode not in _MODES:
+            raise UnsupportedVideo(
+                f"{path}: image mode {image.mode} cannot be read as 8-bit RGB faithfully; save it as RGB"
+            )
+        try:
+            if not image.has_transparency_data:
+                return np.asarray(image.convert("RGB"))
+            rgba = np.asarray(image.convert("RGBA"))
+        except (OSError, SyntaxError) as error:
+            raise UnreadableVideo(
+                f"{path}: corrupt or truncated image ({error}); copy or generate the clip again"
+            ) from error
+        alpha = rgba[..., 3:].astype(np.uint16)
+        if alpha.min() == 255:
+            return rgba[..., :3]
+        self.used_alpha = True
+        return ((rgba[..., :3] * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
+
+
+def _rate_of(folder: Path) -> Fraction:
+    file = folder / RATE_FILE
+    if not file.is_file():
+        raise UnsupportedVideo(
+            f"{folder}: an image sequence has no frame rate; write it into {file} (24 or 24000/1001), or pass fps="
+        )
+    text = file.read_text(encoding="utf-8", errors="replace").strip()
+    try:
+        fps = Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        fps = Fraction(0)
+    if fps <= 0:
+        raise UnsupportedVideo(f"{file}:1:1: {text[:40]!r} is not a frame rate; write 24 or 24000/1001")
+    return fps
+
+
+def _finish(
+    buffer: FrameBuffer, info: VideoInfo, fps: Fraction, *, variable: bool, converter: _PillowConverter
+) -> RawClip:
+    from dataclasses import replace
+
+    frames = buffer.frames()
+    notes = []
+    if converter.used_alpha:
+        notes.append("transparent pixels were laid over white")
+    if variable:
+        notes.append(
+            f"variable frame rate: frames kept as stored, the rate is their mean of {float(fps):.3f} fps"
+        )
+    return RawClip(
+        frames,
+        replace(
+            info,
+            width=frames.shape[2],
+            height=frames.shape[1],
+            num_frames=len(frames),
+            fps=fps,
+            duration=len(frames) / fps,
+            rotation=0,
+            has_alpha=converter.used_alpha,
+            variable_frame_rate=variable,
+            notes=tuple(notes),
+        ),
+    )

@@ -1,0 +1,321 @@
+"""Files to frames through PyAV (FFmpeg). Knows numpy, not torch, so that a decoding child starts quickly."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from typing import NamedTuple
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
+
+from evalkit.errors import UnreadableVideo, UnsupportedVideo
+from evalkit.video.container import Container
+from evalkit.video.frame_rate import frame_rate
+from evalkit.video.info import VideoInfo
+from evalkit.video.limits import Limits
+
+__all__ = ["FrameBuffer", "RawClip", "decoder_id", "probe_container", "read_container"]
+
+Pixels = NDArray[np.uint8]
+
+# PQ and HLG code brightness for HDR displays; read as ordinary video they look grey and score as such.
+_HDR_TRANSFERS = {16: "PQ (SMPTE ST 2084)", 18: "HLG (ARIB STD-B67)"}
+
+
+class RawClip(NamedTuple):
+    """frames: uint8 `(T, H, W, 3)` RGB; info: the file's facts, `fps` never None."""
+
+    frames: Pixels
+    info: VideoInfo
+
+
+def decoder_id() -> str:
+    """Name and version of what turns files into pixels; part of every run's provenance."""
+    libavcodec = ".".join(map(str, av.library_versions["libavcodec"]))
+    libswscale = ".".join(map(str, av.library_versions["libswscale"]))
+    return f"pyav-{av.__version__}/libavcodec-{libavcodec}/libswscale-{libswscale}"
+
+
+class FrameBuffer:
+    """Frames of one size collected into one array, allocated once where the length is known.
+
+    A header may lie, so the array grows when more frames come, and `limits` hold on what really came.
+    """
+
+    def __init__(self, path: Path, limits: Limits, expected: int | None) -> None:
+        self._path, self._limits = path, limits
+        self._expected = min(expected or 32, limits.max_frames)
+        self._array: Pixels | None = None
+        self._length = 0
+
+    def __len__(self) -> int:
+        return self._length
+
+    def append(self, frame: Pixels) -> None:
+        height, width, _ = frame.shape
+        if self._array is None:
+            self._limits.check_size(self._path, width, height)
+            affordable = max(1, self._limits.max_decoded_bytes // frame.nbytes)
+            self._array = np.empty((min(self._expected, affordable), *frame.shape), np.uint8)
+        elif frame.shape != self._array.shape[1:]:
+            first_height, first_width = self._array.shape[1:3]
+            raise UnsupportedVideo(
+                f"{self._path}: the frame size changes from {first_width}x{first_height} to {width}x{height} "
+                f"at frame {self._length}; scale all frames to one size first"
+            )
+        self._limits.check_length(self._path, self._length + 1, width, height)
+        if self._length == len(self._array):
+            grown = np.empty((len(self._array) * 3 // 2 + 1, *frame.shape), np.uint8)
+            grown[: self._length] = self._array
+            self._array = grown
+        self._array[self._length] = frame
+        self._length += 1
+
+    def frames(self) -> Pixels:
+        if self._array is None:
+            raise UnreadableVideo(f"{self._path}: no frame could be decoded; copy or generate the clip again")
+        frames = self._array[: self._length]
+        # A view of a much larger buffer would keep all of it alive.
+        return frames if self._length * 4 >= len(self._array) * 3 else frames.copy()
+
+
+def probe_container(path: Path, container: Container, limits: Limits) -> VideoInfo:
+    """The header's facts, within `limits`; nothing is decoded on purpose."""
+    with _opened(path, container, limits) as (_, _, info):
+        return info
+
+
+def read_container(path: Path, container: Container, limits: Limits, max_frames: int | None) -> RawClip:
+    """Decode the first video stream, at most `max_frames` of it."""
+    with _opened(path, container, limits) as (source, stream, info):
+        _check_all_samples_present(path, stream, info.file_bytes)
+        buffer = FrameBuffer(path, limits, _at_most(info.num_frames, max_frames))
+        converter = _Converter(path)
+        times: list[int] = []
+        last_duration: int | None = None
+        time_base = stream.time_base or Fraction(1, 90_000)
+        for packet in source.demux(stream):
+            if packet.is_corrupt:
+                raise _damaged(path, len(buffer), "a damaged packet")
+            for frame in packet.decode():
+                if not isinstance(frame, VideoFrame):
+                    continue
+                if frame.is_corrupt:
+                    raise _damaged(path, len(buffer), "a damaged frame")
+                buffer.append(converter(frame))
+                times.append(frame.pts if frame.pts is not None else len(times))
+                last_duration = frame.duration or None
+                if times[-1] > times[0]:
+                    limits.check_duration(path, (times[-1] - times[0]) * time_base)
+                if len(buffer) == max_frames:
+                    break
+            if len(buffer) == max_frames:
+                break
+        frames = buffer.frames()
+        rate = frame_rate(times, last_duration, time_base, [stream.average_rate, stream.base_rate])
+        if rate is None:
+            raise UnsupportedVideo(
+                f"{path}: a single frame without a duration, so its frame rate is unknown; "
+                "write the clip with a frame rate"
+            )
+        notes = [*info.notes, *converter.notes]
+        if rate.variable:
+            notes.append(
+                f"variable frame rate: frames kept as stored, the rate is their mean of {float(rate.fps):.3f} fps"
+            )
+        return RawClip(
+            frames,
+            replace(
+                info,
+                width=frames.shape[2],
+                height=frames.shape[1],
+                num_frames=len(frames),
+                fps=rate.fps,
+                duration=len(frames) / rate.fps,
+                rotation=converter.rotation,
+                has_alpha=converter.used_alpha,
+                variable_frame_rate=rate.variable,
+                notes=tuple(notes),
+            ),
+        )
+
+
+@contextlib.contextmanager
+def _opened(
+    path: Path, container: Container, limits: Limits
+) -> Iterator[tuple[InputContainer, VideoStream, VideoInfo]]:
+    """The open file, its video stream and the header's facts; FFmpeg's errors become ours."""
+    assert container.demuxer is not None
+    size = path.stat().st_size
+    limits.check_file_size(path, size)
+    # `file:` keeps names such as "concat:a|b" or "http:..." from selecting another protocol, and max_pixels
+    # makes the decoder itself refuse a picture that is larger than the header said.
+    pixels = {"max_pixels": str(limits.max_pixels), "threads": "1"}
+    try:
+        with av.open(
+            f"file:{path.resolve()}",
+            mode="r",
+            format=container.demuxer,
+            options={"protocol_whitelist": "file", "max_streams": str(limits.max_streams + 1)},
+            stream_options=[pixels] * (limits.max_streams + 1),  # type: ignore[arg-type]
+            metadata_errors="replace",
+        ) as source:
+            limits.check_streams(path, len(source.streams))
+            stream = _video_stream(path, source)
+            info = _header(path, container, source, stream, size, limits)
+            stream.codec_context.options = pixels
+            stream.thread_type = "NONE"  # type: ignore[assignment]
+            yield source, stream, info
+    except av.FFmpegError as error:
+        reason = error.strerror or str(error)
+        raise UnreadableVideo(
+            f"{path}: corrupt or truncated {container.name} file ({reason}); copy or generate the clip again"
+        ) from error
+
+
+def _video_stream(path: Path, source: InputContainer) -> VideoStream:
+    for stream in source.streams.video:
+        if not stream.disposition & av.stream.Disposition.attached_pic:
+            return stream
+    kinds = ", ".join(sorted({stream.type for stream in source.streams})) or "none"
+    raise UnsupportedVideo(f"{path}: no video stream in the file (streams: {kinds}); give a file with video")
+
+
+def _header(
+    path: Path,
+    container: Container,
+    source: InputContainer,
+    stream: VideoStream,
+    size: int,
+    limits: Limits,
+) -> VideoInfo:
+    context = stream.codec_context
+    if stream.codec_context is None or context.format is None or not context.width or not context.height:
+        raise UnreadableVideo(
+            f"{path}: the header names no picture size or pixel format; the file is damaged or cut short, "
+            "copy or generate the clip again"
+        )
+    limits.check_size(path, context.width, context.height)
+    duration = _duration(source, stream)
+    if duration is not None:
+        limits.check_duration(path, duration)
+    num_frames = stream.frames or None
+    if num_frames is not None:
+        limits.check_length(path, num_frames, context.width, context.height)
+    if context.color_trc in _HDR_TRANSFERS:
+        raise UnsupportedVideo(
+            f"{path}: HDR video, {_HDR_TRANSFERS[context.color_trc]}; metrics read SDR. Tone-map it first, "
+            "e.g. ffmpeg -i IN -vf zscale=t=linear,tonemap=hable,zscale=t=bt709:m=bt709,format=yuv420p OUT.mp4"
+        )
+    if stream.metadata.get("alpha_mode") == "1":
+        raise UnsupportedVideo(
+            f"{path}: WebM with a transparency layer, which the decoder would drop; "
+            "composite it over a background first"
+        )
+    depth = max(component.bits for component in context.format.components)
+    notes = []
+    if depth > 8:
+        notes.append(f"{depth} bits a channel were converted to 8")
+    if len(source.streams.video) > 1:
+        notes.append(f"the first of {len(source.streams.video)} video streams was used")
+    aspect = stream.sample_aspect_ratio or Fraction(1)
+    if aspect != 1:
+        notes.append(f"pixels are not square ({aspect}); frames were not stretched")
+    rate, base = stream.average_rate, stream.base_rate
+    metadata = {**source.metadata, **{f"stream:{key}": value for key, value in stream.metadata.items()}}
+    return VideoInfo(
+        container=container.name,
+        codec=context.name,
+        pix_fmt=context.format.name,
+        width=context.width,
+        height=context.height,
+        fps=rate or base,
+        num_frames=num_frames,
+        duration=duration,
+        rotation=None,
+        has_alpha=any(component.is_alpha for component in context.format.components),
+        bit_depth=depth,
+        variable_frame_rate=None,
+        sample_aspect_ratio=aspect,
+        colour=f"{int(context.colorspace)}/{int(context.color_range)}/{int(context.color_trc)}",
+        num_streams=len(source.streams),
+        file_bytes=size,
+        metadata=metadata,
+        notes=tuple(notes),
+    )
+
+
+def _duration(source: InputContainer, stream: VideoStream) -> Fraction | None:
+    if stream.duration is not None and stream.time_base is not None:
+        return stream.duration * stream.time_base
+    return Fraction(source.duration, av.time_base) if source.duration is not None else None
+
+
+def _check_all_samples_present(path: Path, stream: VideoStream, size: int) -> None:
+    """An MP4 whose index comes first still opens when its end is missing; FFmpeg would return fewer frames."""
+    end = max((entry.pos + entry.size for entry in stream.index_entries), default=0)
+    if end > size:
+        raise UnreadableVideo(
+            f"{path}: truncated: the index points to byte {end:,} and the file has {size:,}; "
+            "copy or generate the clip again"
+        )
+
+
+def _at_most(expected: int | None, cap: int | None) -> int | None:
+    return cap if expected is None else min(expected, cap or expected)
+
+
+def _damaged(path: Path, index: int, what: str) -> UnreadableVideo:
+    return UnreadableVideo(f"{path}: {what} after frame {index}; copy or generate the clip again")
+
+
+class _Converter:
+    """Decoded frames to upright RGB, and what that took."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.rotation = 0
+        self.used_alpha = False
+        self.notes: list[str] = []
+
+    def __call__(self, frame: VideoFrame) -> Pixels:
+        if any(component.is_alpha for component in frame.format.components):
+            pixels = self._composite(frame.to_ndarray(format="rgba", threads=1))
+        else:
+            pixels = frame.to_ndarray(format="rgb24", threads=1)
+        turn = frame.rotation
+        if turn:
+            pixels = self._upright(pixels, turn)
+        return pixels
+
+    def _composite(self, rgba: Pixels) -> Pixels:
+        """Over white, as a web page shows it, rounded to the nearest level."""
+        alpha = rgba[..., 3:]
+        if alpha.min() == 255:
+            return rgba[..., :3]
+        if not self.used_alpha:
+            self.used_alpha = True
+            self.notes.append("transparent pixels were laid over white")
+        wide = alpha.astype(np.uint16)
+        mixed = rgba[..., :3] * wide + 255 * (255 - wide)
+        return ((mixed + 127) // 255).astype(np.uint8)
+
+    def _upright(self, pixels: Pixels, turn: int) -> Pixels:
+        """`turn`: counter-clockwise degrees that make the frame upright."""
+        if turn % 90:
+            raise UnsupportedVideo(
+                f"{self._path}: rotated by {turn} degrees, which is not a quarter turn; rotate the pixels first"
+            )
+        clockwise = -turn % 360
+        if clockwise != self.rotation:
+            self.rotation = clockwise
+            self.notes.append(f"frames were turned {clockwise} degrees clockwise, as the file asks")
+        return np.rot90(pixels, turn // 90)
