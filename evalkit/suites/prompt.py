@@ -22,13 +22,9 @@ class FrozenMapping(Mapping[str, Any]):
 
     __slots__ = ("_items",)
 
-    def __init__(
-        self, items: Mapping[str, Any] | Iterable[tuple[str, Any]] = ()
-    ) -> None:
+    def __init__(self, items: Mapping[str, Any] | Iterable[tuple[str, Any]] = ()) -> None:
         """Copy and freeze `items`."""
-        self._items: dict[str, Any] = {
-            str(key): freeze(value) for key, value in dict(items).items()
-        }
+        self._items: dict[str, Any] = {str(key): freeze(value) for key, value in dict(items).items()}
 
     def __getitem__(self, key: str) -> Any:
         """Return the value of `key`."""
@@ -87,9 +83,7 @@ def content_digest(content: object) -> str:
         ensure_ascii=False,
         allow_nan=False,
     )
-    return hashlib.blake2b(
-        text.encode("utf-8", "surrogatepass"), digest_size=16
-    ).hexdigest()
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +152,7 @@ class Suite:
         description: What the suite probes.
         prompts: The prompts in the order of the file; ids are unique.
         source: Where the suite came from (a path or an importer's word); no part of the digest.
+        probes: What each category probes, in a sentence; no part of the digest.
     """
 
     name: str
@@ -166,15 +161,15 @@ class Suite:
     description: str
     prompts: tuple[Prompt, ...]
     source: str = ""
+    probes: Mapping[str, str] = field(default_factory=FrozenMapping)
 
     def __post_init__(self) -> None:
         """Refuse duplicate ids: every table joins on them."""
         object.__setattr__(self, "prompts", tuple(self.prompts))
+        object.__setattr__(self, "probes", FrozenMapping(self.probes))
         if len(self.by_id) != len(self.prompts):
             twice, _ = Counter(prompt.id for prompt in self.prompts).most_common(1)[0]
-            raise SuiteError(
-                f"suite {self.name!r}: duplicate prompt id {twice!r}; ids must be unique"
-            )
+            raise SuiteError(f"suite {self.name!r}: duplicate prompt id {twice!r}; ids must be unique")
 
     def __len__(self) -> int:
         """Return the number of prompts."""
@@ -197,9 +192,7 @@ class Suite:
     @cached_property
     def digest(self) -> str:
         """Digest of name, version and every prompt; the order of the prompts does not count."""
-        return content_digest(
-            [self.name, self.version, sorted(prompt.digest for prompt in self.prompts)]
-        )
+        return content_digest([self.name, self.version, sorted(prompt.digest for prompt in self.prompts)])
 
     def select(
         self,
@@ -222,10 +215,7 @@ class Suite:
         _refuse_unknown(self, "category", categories, self.categories)
         _refuse_unknown(self, "prompt id", ids, tuple(self.by_id))
         known_tags = {
-            part
-            for prompt in self.prompts
-            for tag in prompt.tags
-            for part in (tag, tag.split(".")[0])
+            part for prompt in self.prompts for tag in prompt.tags for part in (tag, tag.split(".")[0])
         }
         _refuse_unknown(self, "tag", tags, tuple(sorted(known_tags)))
         kept = [
@@ -233,31 +223,20 @@ class Suite:
             for prompt in self.prompts
             if (categories is None or prompt.category in categories)
             and (ids is None or prompt.id in ids)
-            and (
-                tags is None
-                or any(tag in tags or tag.split(".")[0] in tags for tag in prompt.tags)
-            )
+            and (tags is None or any(tag in tags or tag.split(".")[0] in tags for tag in prompt.tags))
         ]
         if limit is not None:
             kept = _balanced(kept, limit)
         if not kept:
-            raise SuiteError(
-                f"suite {self.name!r}: no prompt satisfies all of the filters; drop one of them"
-            )
+            raise SuiteError(f"suite {self.name!r}: no prompt satisfies all of the filters; drop one of them")
         return replace(self, prompts=tuple(kept))
 
 
-def _refuse_unknown(
-    suite: Suite, what: str, asked: Sequence[str] | None, known: Sequence[str]
-) -> None:
+def _refuse_unknown(suite: Suite, what: str, asked: Sequence[str] | None, known: Sequence[str]) -> None:
     for name in asked or ():
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
-            cure = (
-                f"did you mean {near[0]!r}?"
-                if near
-                else f"known: {', '.join(known[:20]) or 'none'}"
-            )
+            cure = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known[:20]) or 'none'}"
             raise SuiteError(f"suite {suite.name!r} has no {what} {name!r}; {cure}")
 
 
@@ -269,7 +248,4 @@ def _balanced(prompts: Sequence[Prompt], limit: int) -> list[Prompt]:
     for position, prompt in enumerate(prompts):
         turn = rank[prompt.category] = rank.get(prompt.category, -1) + 1
         order.append((turn, position))
-    return [
-        prompts[position]
-        for position in sorted(position for _, position in sorted(order)[:limit])
-    ]
+    return [prompts[position] for position in sorted(position for _, position in sorted(order)[:limit])]
