@@ -15,20 +15,20 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from evalkit.video.clip import Video
-    from evalkit.video.decode import Decoded, decode, decode_with_info, file_digest, probe
-    from evalkit.video.encode import encode_lossless
+    from evalkit.video.decoding import Decoded, decode, decode_with_info, file_digest, probe
+    from evalkit.video.encoding import encode_lossless
     from evalkit.video.info import VideoInfo
     from evalkit.video.limits import DEFAULT_LIMITS, UNTRUSTED_LIMITS, Limits
     from evalkit.video.reader import decoder_id
 
 _HOMES = {
     "Video": "clip",
-    "Decoded": "decode",
-    "decode": "decode",
-    "decode_with_info": "decode",
-    "file_digest": "decode",
-    "probe": "decode",
-    "encode_lossless": "encode",
+    "Decoded": "decoding",
+    "decode": "decoding",
+    "decode_with_info": "decoding",
+    "file_digest": "decoding",
+    "probe": "decoding",
+    "encode_lossless": "encoding",
     "VideoInfo": "info",
     "DEFAULT_LIMITS": "limits",
     "UNTRUSTED_LIMITS": "limits",

@@ -52,7 +52,7 @@ class Video:
             raise VideoError(f"frames must have the shape (T, 3, H, W), got {tuple(frames.shape)}")
         if 0 in frames.shape:
             raise VideoError(f"a clip needs at least one frame of one pixel, got {tuple(frames.shape)}")
-        if isinstance(self.fps, bool) or not isinstance(self.fps, int | Fraction):
+        if not isinstance(self.fps, int | Fraction):
             raise VideoError(
                 f"fps must be a Fraction or an int, got {self.fps!r}; floats are not exact: "
                 "use Fraction(24000, 1001) for 23.976"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from fractions import Fraction
 from typing import NamedTuple
@@ -50,14 +51,14 @@ def frame_rate(
             return FrameRate(1 / shown, variable=False)
         return FrameRate(candidates[0], variable=False) if candidates else None
 
-    steps = [after - before for before, after in zip(times, times[1:], strict=False)]
+    steps = [after - before for before, after in itertools.pairwise(times)]
     span = times[-1] - times[0]
     if span <= 0:
         return FrameRate(candidates[0], variable=True) if candidates else None
     even = min(steps) == max(steps)
     mean = (len(times) - 1) / (span * time_base)
     # 1 ms is Matroska's clock, which rounds 1/24 s to 42 or 41 ms.
-    if even and (time_base < Fraction(1, 1000) or time_base > Fraction(1, 1000)):
+    if even and time_base != Fraction(1, 1000):
         return FrameRate(mean, variable=False)
     for rate in [*candidates, mean.limit_denominator(_MEAN_RATE_DENOMINATOR)]:
         if all(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -46,6 +47,7 @@ def _number_or_text(part: str) -> tuple[int, int, str]:
 
 
 def probe_images(folder: Path, limits: Limits, fps: Fraction | None) -> VideoInfo:
+    """Facts of a folder of images, from the first one's header."""
     files = image_files(folder)
     with _open(files[0]) as image:
         width, height = image.size
@@ -69,6 +71,7 @@ def probe_images(folder: Path, limits: Limits, fps: Fraction | None) -> VideoInf
 
 
 def read_images(folder: Path, limits: Limits, fps: Fraction | None, max_frames: int | None) -> RawClip:
+    """Decode a folder of images; the rate is `fps`, or what the folder's `fps.txt` says."""
     fps = fps or _rate_of(folder)
     info = probe_images(folder, limits, fps)
     limits.check_file_size(folder, info.file_bytes)
@@ -83,12 +86,14 @@ def read_images(folder: Path, limits: Limits, fps: Fraction | None, max_frames: 
 
 
 def probe_webp(path: Path, limits: Limits) -> VideoInfo:
+    """Facts of an animated WebP, from its header."""
     limits.check_file_size(path, path.stat().st_size)
     with _open(path) as image:
         return _webp_header(path, image, limits)
 
 
 def read_webp(path: Path, limits: Limits, max_frames: int | None) -> RawClip:
+    """Decode an animated WebP."""
     limits.check_file_size(path, path.stat().st_size)
     with _open(path) as image:
         info = _webp_header(path, image, limits)
@@ -194,8 +199,6 @@ def _rate_of(folder: Path) -> Fraction:
 def _finish(
     buffer: FrameBuffer, info: VideoInfo, fps: Fraction, *, variable: bool, converter: _PillowConverter
 ) -> RawClip:
-    from dataclasses import replace
-
     frames = buffer.frames()
     notes = []
     if converter.used_alpha:

@@ -61,22 +61,23 @@ class FrameBuffer:
 
     def append(self, frame: Pixels) -> None:
         height, width, _ = frame.shape
-        if self._array is None:
+        array = self._array
+        if array is None:
             self._limits.check_size(self._path, width, height)
             affordable = max(1, self._limits.max_decoded_bytes // frame.nbytes)
-            self._array = np.empty((min(self._expected, affordable), *frame.shape), np.uint8)
-        elif frame.shape != self._array.shape[1:]:
-            first_height, first_width = self._array.shape[1:3]
+            array = self._array = np.empty((min(self._expected, affordable), *frame.shape), np.uint8)
+        elif frame.shape != array.shape[1:]:
+            first_height, first_width = array.shape[1:3]
             raise UnsupportedVideo(
                 f"{self._path}: the frame size changes from {first_width}x{first_height} to {width}x{height} "
                 f"at frame {self._length}; scale all frames to one size first"
             )
         self._limits.check_length(self._path, self._length + 1, width, height)
-        if self._length == len(self._array):
-            grown = np.empty((len(self._array) * 3 // 2 + 1, *frame.shape), np.uint8)
-            grown[: self._length] = self._array
-            self._array = grown
-        self._array[self._length] = frame
+        if self._length == len(array):
+            grown = np.empty((len(array) * 3 // 2 + 1, *frame.shape), np.uint8)
+            grown[: self._length] = array
+            array = self._array = grown
+        array[self._length] = frame
         self._length += 1
 
     def frames(self) -> Pixels:
@@ -172,7 +173,7 @@ def _opened(
             stream = _video_stream(path, source)
             info = _header(path, container, source, stream, size, limits)
             stream.codec_context.options = pixels
-            stream.thread_type = "NONE"  # type: ignore[assignment]
+            stream.thread_type = "NONE"
             yield source, stream, info
     except av.FFmpegError as error:
         reason = error.strerror or str(error)

@@ -32,7 +32,7 @@ def encode_lossless(video: Video, path: str | os.PathLike[str]) -> None:
             stream = sink.add_stream("libx264rgb", rate=video.fps)
             stream.width, stream.height, stream.pix_fmt = video.width, video.height, "rgb24"
             stream.options = _LOSSLESS_OPTIONS
-            stream.thread_type = "NONE"  # type: ignore[assignment]
+            stream.thread_type = "NONE"
             stream.time_base = stream.codec_context.time_base = 1 / video.fps
             for index, pixels in enumerate(rgb_frames(video)):
                 frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
