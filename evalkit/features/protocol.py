@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import torch
@@ -74,7 +74,10 @@ class Extractor(Protocol):
     are then `skipped` with that reason.
     """
 
-    requires: ClassVar[tuple[FeatureRequest, ...]] | tuple[FeatureRequest, ...]
+    @property
+    def requires(self) -> tuple[FeatureRequest, ...]:
+        """Features that `extract` reads; a class attribute will do."""
+        ...
 
     @property
     def spec(self) -> ExtractorSpec: ...

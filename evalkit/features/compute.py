@@ -1,0 +1,334 @@
+"""From metrics to features to scores: the union of what metrics need, each feature computed once.
+
+    plan = FeaturePlan(metrics)
+    texts = plan.text_features([prompt.text for prompt in suite])
+    clip = plan.clip_features(video, record, texts)
+    for metric in plan.clip_metrics:
+        scored = score_clip(metric, clip)
+
+One feature that cannot be computed (weights that are missing, a clip of one frame) takes only the metrics that
+read it along; its `FeatureProblem` says with which status and why. A `FeatureStore` may keep features between
+runs: what it has is not computed again, and neither is anything that only it would have needed.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from graphlib import CycleError, TopologicalSorter
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, cast
+
+from evalkit.errors import EvalkitError, MissingExtra, MissingWeights, NotApplicable, VideoError
+from evalkit.features.protocol import (
+    ClipFeatures,
+    ClipRecord,
+    Extractor,
+    ExtractorSpec,
+    FeatureProblem,
+    FeatureRequest,
+    SuiteTexts,
+)
+from evalkit.features.registry import load_extractor
+
+if TYPE_CHECKING:
+    import torch
+
+    from evalkit.metrics.spec import ClipMetric, SetMetric
+    from evalkit.video import Video
+
+__all__ = [
+    "ClipVector",
+    "FeaturePlan",
+    "FeatureStore",
+    "ScoredClip",
+    "TextFeatures",
+    "score_clip",
+    "vector_of",
+]
+
+Status = Literal["ok", "failed", "skipped", "not_applicable"]
+Tensors = Mapping[str, "torch.Tensor"]
+
+
+class FeatureStore(Protocol):
+    """Where features outlive a run. The engine builds the keys: request, extractor spec, clip or text."""
+
+    def get(self, request: FeatureRequest, spec: ExtractorSpec, subject: str) -> Tensors | None:
+        """The stored feature of a clip id or text, or None."""
+        ...
+
+    def put(self, request: FeatureRequest, spec: ExtractorSpec, subject: str, tensors: Tensors) -> None:
+        """Keep a feature."""
+        ...
+
+
+class ScoredClip(NamedTuple):
+    """What one metric says of one clip.
+
+    Args:
+        status: `ok`, or why there is no value.
+        value: finite number when ok, else None.
+        series: one value a frame or transition, or None.
+        reason: one paragraph when not ok, else "".
+        elapsed_ms: time spent in the metric itself, features excluded.
+    """
+
+    status: Status
+    value: float | None
+    series: tuple[float, ...] | None
+    reason: str
+    elapsed_ms: float
+
+
+class ClipVector(NamedTuple):
+    """A clip's rows `(k, D)` of a set metric's feature matrix, or why there are none."""
+
+    status: Status
+    rows: torch.Tensor | None
+    reason: str
+
+
+@dataclass(frozen=True)
+class TextFeatures:
+    """Text features of every prompt in the suite, computed once."""
+
+    by_request: Mapping[FeatureRequest, SuiteTexts] = field(default_factory=dict)
+    problems: Mapping[FeatureRequest, FeatureProblem] = field(default_factory=dict)
+
+
+class FeaturePlan:
+    """The features that a set of metrics needs, in an order in which they can be computed.
+
+    Args:
+        metrics: clip metrics and set metrics, with distinct ids.
+
+    Raises:
+        EvalkitError: extractors require each other in a circle.
+    """
+
+    def __init__(self, metrics: Iterable[ClipMetric | SetMetric]) -> None:
+        self.metrics = tuple(metrics)
+        self.problems: dict[FeatureRequest, FeatureProblem] = {}
+        self.extractors: dict[FeatureRequest, Extractor] = {}
+        self.specs: dict[FeatureRequest, ExtractorSpec] = {}
+        self.wanted = tuple(
+            dict.fromkeys(request for metric in self.metrics for request in metric.requires())
+        )
+        graph: dict[FeatureRequest, tuple[FeatureRequest, ...]] = {}
+        queue = list(self.wanted)
+        while queue:
+            request = queue.pop()
+            if request not in graph:
+                graph[request] = self._resolve(request)
+                queue.extend(graph[request])
+        try:
+            self.order = tuple(TopologicalSorter(graph).static_order())
+        except CycleError as error:
+            names = " -> ".join(request.extractor for request in error.args[1])
+            raise EvalkitError(f"extractors require each other in a circle: {names}") from error
+
+    @cached_property
+    def clip_metrics(self) -> tuple[ClipMetric, ...]:
+        """The metrics that score one clip."""
+        return tuple(metric for metric in self.metrics if not hasattr(metric, "vector"))
+
+    @cached_property
+    def set_metrics(self) -> tuple[SetMetric, ...]:
+        """The metrics that compare sets of clips."""
+        return tuple(cast("SetMetric", metric) for metric in self.metrics if hasattr(metric, "vector"))
+
+    def _resolve(self, request: FeatureRequest) -> tuple[FeatureRequest, ...]:
+        try:
+            extractor = load_extractor(request)
+            self.specs[request] = extractor.spec
+        except Exception as error:  # a plugin may fail in any way; only its own metrics suffer
+            self.problems[request] = problem_of(error)
+            return ()
+        self.extractors[request] = extractor
+        return tuple(extractor.requires)
+
+    def _missing(
+        self,
+        asked: Iterable[FeatureRequest],
+        features: dict[FeatureRequest, Tensors],
+        problems: Mapping[FeatureRequest, FeatureProblem],
+        store: FeatureStore | None,
+        clip_id: str,
+    ) -> set[FeatureRequest]:
+        """What must be computed for `asked`; what the store has is added to `features` and not looked behind."""
+        missing: set[FeatureRequest] = set()
+        queue = list(asked)
+        while queue:
+            request = queue.pop()
+            if request in missing or request in features or request in problems:
+                continue
+            spec = self.specs[request]
+            stored = store.get(request, spec, clip_id) if store is not None and spec.cached else None
+            if stored is not None:
+                features[request] = stored
+            else:
+                missing.add(request)
+                queue.extend(self.extractors[request].requires)
+        return missing
+
+    def text_features(self, texts: Sequence[str], store: FeatureStore | None = None) -> TextFeatures:
+        """Compute every text feature for the distinct texts among `texts`, in order."""
+        distinct = tuple(dict.fromkeys(texts))
+        found: dict[FeatureRequest, SuiteTexts] = {}
+        problems: dict[FeatureRequest, FeatureProblem] = {}
+        for request in self.order:
+            if request in self.problems or self.specs[request].subject != "text":
+                continue
+            extractor, spec = self.extractors[request], self.specs[request]
+            try:
+                rows: dict[str, Tensors] = {}
+                for text in distinct:
+                    tensors = store.get(request, spec, text) if store is not None and spec.cached else None
+                    if tensors is None:
+                        inputs = {need: found[need].rows[text] for need in extractor.requires}
+                        tensors = dict(extractor.extract(text, inputs))
+                        if store is not None and spec.cached:
+                            store.put(request, spec, text, tensors)
+                    rows[text] = tensors
+                found[request] = SuiteTexts(rows)
+            except Exception as error:
+                problems[request] = problem_of(error)
+        return TextFeatures(found, problems)
+
+    def clip_features(
+        self,
+        video: Video | Callable[[], Video],
+        record: ClipRecord,
+        texts: TextFeatures | None = None,
+        *,
+        clip_id: str = "",
+        store: FeatureStore | None = None,
+        wanted: Iterable[FeatureRequest] | None = None,
+    ) -> ClipFeatures:
+        """Compute the union of the features for one clip.
+
+        Args:
+            video: the clip, or a function that decodes it; called at most once, and only if something must be
+                computed from pixels.
+            record: what is known of the clip besides its pixels.
+            texts: the suite's text features.
+            clip_id: identity of the pixels; the store's subject.
+            store: where features outlive the run.
+            wanted: the requests to serve (default: all of the plan's metrics), for a clip of which some
+                scores exist already.
+
+        Raises:
+            VideoError: the clip cannot be decoded.
+        """
+        texts = texts or TextFeatures()
+        features: dict[FeatureRequest, Tensors] = {}
+        problems: dict[FeatureRequest, FeatureProblem] = {**self.problems, **texts.problems}
+        asked = tuple(self.wanted if wanted is None else wanted)
+        self._add_texts(record, texts, features, problems)
+        needed = self._missing(asked, features, problems, store, clip_id)
+        for request in (request for request in self.order if request in needed):
+            extractor, spec = self.extractors[request], self.specs[request]
+            broken = next((problems[need] for need in extractor.requires if need in problems), None)
+            if broken is not None:
+                problems[request] = broken
+                continue
+            if not hasattr(video, "frames"):
+                video = video()
+            try:
+                inputs = {need: features[need] for need in extractor.requires}
+                features[request] = extractor.extract(cast("Video", video), inputs)
+            except VideoError:
+                raise
+            except Exception as error:
+                problems[request] = problem_of(error)
+                continue
+            if store is not None and spec.cached:
+                store.put(request, spec, clip_id, features[request])
+        return ClipFeatures(record, features, texts.by_request, problems)
+
+    def _add_texts(
+        self,
+        record: ClipRecord,
+        texts: TextFeatures,
+        features: dict[FeatureRequest, Tensors],
+        problems: dict[FeatureRequest, FeatureProblem],
+    ) -> None:
+        for request, spec in self.specs.items():
+            if spec.subject != "text" or request in problems:
+                continue
+            rows = texts.by_request[request].rows if request in texts.by_request else {}
+            if record.prompt is None:
+                problems[request] = FeatureProblem("not_applicable", "the clip has no prompt")
+            elif record.prompt.text in rows:
+                features[request] = rows[record.prompt.text]
+            else:
+                problems[request] = FeatureProblem(
+                    "failed",
+                    f"the prompt {record.prompt.id!r} is not among the texts that text_features() was given",
+                )
+
+
+def problem_of(error: Exception) -> FeatureProblem:
+    """The status and reason that an exception stands for."""
+    if isinstance(error, MissingWeights | MissingExtra):
+        return FeatureProblem("skipped", str(error))
+    if isinstance(error, NotApplicable):
+        return FeatureProblem("not_applicable", str(error))
+    if isinstance(error, EvalkitError):
+        return FeatureProblem("failed", str(error))
+    return FeatureProblem("failed", f"{type(error).__name__}: {error}")
+
+
+def _obstacle(metric: ClipMetric | SetMetric, clip: ClipFeatures) -> FeatureProblem | None:
+    if clip.record.num_frames < metric.spec.min_frames:
+        return FeatureProblem(
+            "not_applicable",
+            f"needs at least {metric.spec.min_frames} frames, the clip has {clip.record.num_frames}",
+        )
+    return next((clip.problems[need] for need in metric.requires() if need in clip.problems), None)
+
+
+def score_clip(metric: ClipMetric, clip: ClipFeatures) -> ScoredClip:
+    """Score one clip; whatever happens becomes a status, never an exception and never NaN."""
+    started = time.perf_counter()
+
+    def result(
+        status: Status, value: float | None, series: tuple[float, ...] | None = None, reason: str = ""
+    ) -> ScoredClip:
+        return ScoredClip(status, value, series, reason, (time.perf_counter() - started) * 1000)
+
+    obstacle = _obstacle(metric, clip)
+    if obstacle is not None:
+        return result(obstacle.status, None, reason=obstacle.reason)
+    try:
+        score = metric.score(clip)
+    except Exception as error:
+        problem = problem_of(error)
+        return result(problem.status, None, reason=problem.reason)
+    value = float(score.value)
+    series = None if score.series is None else tuple(float(item) for item in score.series)
+    if not math.isfinite(value) or (series is not None and not all(map(math.isfinite, series))):
+        return result("failed", None, reason=f"{metric.spec.id} gave a value that is not finite ({value})")
+    return result("ok", value, series)
+
+
+def vector_of(metric: SetMetric, clip: ClipFeatures) -> ClipVector:
+    """The clip's rows for a set metric, or the status and reason why there are none."""
+    obstacle = _obstacle(metric, clip)
+    if obstacle is not None:
+        return ClipVector(obstacle.status, None, obstacle.reason)
+    try:
+        rows = metric.vector(clip)
+        if rows.ndim != 2 or not bool(rows.isfinite().all()):
+            return ClipVector(
+                "failed",
+                None,
+                f"{metric.spec.id} gave rows of shape {tuple(rows.shape)}; expected finite (k, D)",
+            )
+    except Exception as error:
+        problem = problem_of(error)
+        return ClipVector(problem.status, None, problem.reason)
+    return ClipVector("ok", rows, "")

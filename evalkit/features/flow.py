@@ -1,0 +1,102 @@
+"""Optical flow between neighbouring frames, forward and backward, at a bounded working size."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import torch
+
+from evalkit.errors import EvalkitError, NotApplicable
+from evalkit.features.protocol import ExtractorSpec, FeatureRequest
+
+if TYPE_CHECKING:
+    from evalkit.video import Video
+
+__all__ = ["Flow", "dis_flow"]
+
+_PRESETS = ("ultrafast", "fast", "medium")
+
+
+class Flow:
+    """Dense flow by OpenCV's DIS (default) or torchvision's RAFT, on luma (DIS) or RGB (RAFT).
+
+    Args:
+        network: `"dis"`, `"raft_small"` or `"raft_large"`; the RAFT networks need weights.
+        preset: of DIS: `"ultrafast"`, `"fast"` or `"medium"` (slower, better on fine structures).
+        short_side: flow is computed with the shorter side reduced to this many pixels.
+    """
+
+    def __init__(
+        self,
+        network: Literal["dis", "raft_small", "raft_large"] = "dis",
+        preset: str = "fast",
+        short_side: int = 256,
+    ) -> None:
+        if network not in ("dis", "raft_small", "raft_large"):
+            raise EvalkitError(f"flow: unknown network {network!r}; use 'dis', 'raft_small' or 'raft_large'")
+        if preset not in _PRESETS:
+            raise EvalkitError(f"flow: unknown DIS preset {preset!r}; use one of {', '.join(_PRESETS)}")
+        self.network, self.preset, self.short_side = network, preset, short_side
+
+    @property
+    def requires(self) -> tuple[FeatureRequest, ...]:
+        """Luma of the same size."""
+        if self.short_side == 256:
+            return (FeatureRequest("luma"),)
+        return (FeatureRequest.of("luma", short_side=self.short_side),)
+
+    @property
+    def spec(self) -> ExtractorSpec:
+        """Identity of the extractor."""
+        return ExtractorSpec(
+            id="flow",
+            version="1",
+            subject="clip",
+            title=f"optical flow, OpenCV DIS {self.preset}",
+            preprocessing=f"8-bit luma, short side {self.short_side}",
+            cached=False,
+            citation="Kroeger et al., Fast Optical Flow using Dense Inverse Search, ECCV 2016",
+        )
+
+    def extract(
+        self, subject: Video | str, inputs: Mapping[FeatureRequest, Mapping[str, torch.Tensor]]
+    ) -> Mapping[str, torch.Tensor]:
+        """`{"forward", "backward"}`: float32 `(T-1, 2, h, w)`, (x, y) displacement in working pixels.
+
+        `forward[t]` at a pixel of frame t leads to its place in frame t+1; `backward[t]` is at a pixel of
+        frame t+1 and leads to its place in frame t.
+
+        Raises:
+            NotApplicable: the clip has one frame, or is under 16 pixels on a side.
+        """
+        luma = inputs[self.requires[0]]["luma"]
+        frames, height, width = luma.shape
+        if frames < 2:
+            raise NotApplicable("the clip has one frame; motion needs two")
+        if min(height, width) < 16:
+            raise NotApplicable(f"the clip is {width}x{height}; optical flow needs at least 16 pixels a side")
+        forward, backward = dis_flow(luma, self.preset)
+        return {"forward": forward, "backward": backward}
+
+
+def dis_flow(luma: torch.Tensor, preset: str = "fast") -> tuple[torch.Tensor, torch.Tensor]:
+    """DIS flow of neighbouring frames: forward and backward, each `(T-1, 2, h, w)`."""
+    import cv2
+
+    code = {
+        "ultrafast": cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST,
+        "fast": cv2.DISOPTICAL_FLOW_PRESET_FAST,
+        "medium": cv2.DISOPTICAL_FLOW_PRESET_MEDIUM,
+    }[preset]
+    gray = luma.round().clamp(0, 255).to(torch.uint8).numpy()
+    count, height, width = gray.shape
+    forward = np.empty((count - 1, 2, height, width), dtype=np.float32)
+    backward = np.empty_like(forward)
+    for t in range(count - 1):
+        # A fresh instance a pair: DIS keeps buffers of the previous call, and no pair may depend on another.
+        engine = cv2.DISOpticalFlow.create(code)
+        forward[t] = np.moveaxis(engine.calc(gray[t], gray[t + 1], None), -1, 0)
+        backward[t] = np.moveaxis(engine.calc(gray[t + 1], gray[t], None), -1, 0)
+    return torch.from_numpy(forward), torch.from_numpy(backward)

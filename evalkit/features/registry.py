@@ -1,0 +1,40 @@
+"""Extractors by name: `load_extractor(FeatureRequest.of("flow"))` gives the one instance of this process."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import cast
+
+from evalkit._registry import Registry
+from evalkit.errors import EvalkitError
+from evalkit.features.protocol import Extractor, FeatureRequest
+
+__all__ = ["EXTRACTORS", "load_extractor"]
+
+EXTRACTORS = Registry(
+    "extractor",
+    "evalkit.extractors",
+    {
+        "frames": "evalkit.features.pixels:Frames",
+        "luma": "evalkit.features.pixels:Luma",
+        "flow": "evalkit.features.flow:Flow",
+    },
+)
+
+
+@lru_cache(maxsize=64)
+def load_extractor(request: FeatureRequest) -> Extractor:
+    """The extractor of a request. One instance a process, so that a network is loaded once.
+
+    Raises:
+        UnknownName: no extractor of this name.
+        EvalkitError: the extractor does not take one of the parameters.
+        MissingWeights, MissingExtra: what the extractor needs is not at hand.
+    """
+    factory = EXTRACTORS.load(request.extractor)
+    try:
+        return cast(Extractor, factory(**dict(request.params)))
+    except TypeError as error:
+        raise EvalkitError(
+            f"extractor {request.extractor!r} cannot be made from {dict(request.params)}: {error}"
+        ) from error

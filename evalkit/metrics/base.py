@@ -1,0 +1,44 @@
+"""Base of evalkit's own clip metrics: parameters from the constructor, features by name."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar
+
+from evalkit.features.protocol import FeatureRequest
+from evalkit.metrics.spec import ClipScore, MetricSpec
+
+if TYPE_CHECKING:
+    from evalkit.features.protocol import ClipFeatures
+
+__all__ = ["FRAMES", "LUMA", "BaseMetric", "constructor_params"]
+
+FRAMES = FeatureRequest("frames")
+LUMA = FeatureRequest("luma")
+
+
+def constructor_params(instance: object) -> dict[str, str | int | float | bool | None]:
+    """Constructor parameters of an object that stores each under its own name."""
+    names = inspect.signature(type(instance).__init__).parameters
+    return {name: getattr(instance, name) for name in names if name not in ("self", "args", "kwargs")}
+
+
+class BaseMetric:
+    """A clip metric without parameters that reads the features in `needs`; subclasses override what differs."""
+
+    spec: ClassVar[MetricSpec]
+    needs: ClassVar[tuple[FeatureRequest, ...]] = ()
+
+    @property
+    def params(self) -> Mapping[str, str | int | float | bool | None]:
+        """Constructor parameters; part of the score's key."""
+        return constructor_params(self)
+
+    def requires(self) -> tuple[FeatureRequest, ...]:
+        """Features that `score` reads."""
+        return self.needs
+
+    def score(self, clip: ClipFeatures) -> ClipScore:
+        """Score one clip."""
+        raise NotImplementedError

@@ -1,0 +1,67 @@
+"""What optical flow is good for: warping, occlusion, and motion-compensated differences."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+__all__ = ["visible_mask", "warp"]
+
+
+def warp(pictures: torch.Tensor, flow: torch.Tensor) -> torch.Tensor:
+    """Look every pixel of the current frame up in another frame, bilinearly.
+
+    `out[x] = pictures[x + flow(x)]`; outside the picture the border is repeated.
+
+    Args:
+        pictures: float32 `(n, h, w)` or `(n, h, w, C)`.
+        flow: float32 `(n, 2, h, w)`, (x, y) in pixels.
+
+    Example:
+        >>> import torch
+        >>> row = torch.arange(4.0).reshape(1, 1, 4)
+        >>> step = torch.zeros(1, 2, 1, 4); step[:, 0] = 1.0
+        >>> warp(row, step).flatten().tolist()
+        [1.0, 2.0, 3.0, 3.0]
+    """
+    import cv2
+
+    _, _, height, width = flow.shape
+    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
+    moved = [
+        cv2.remap(
+            picture, x + step[0], y + step[1], interpolation=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+        )
+        for picture, step in zip(pictures.numpy(), flow.numpy(), strict=True)
+    ]
+    return torch.from_numpy(np.stack(moved))
+
+
+def visible_mask(flow: torch.Tensor, back: torch.Tensor) -> torch.Tensor:
+    """Pixels of the current frame that are seen in the other frame too, and lie on no motion boundary.
+
+    Sundaram et al. (ECCV 2010): with `b` the other frame's flow looked up at the end of `f`, a pixel is
+    occluded where `|f + b|^2 > .01 (|f|^2 + |b|^2) + .5`, and on a motion boundary where
+    `|grad u|^2 + |grad v|^2 > .01 |f|^2 + .002`. What leaves the picture is not visible either.
+
+    Args:
+        flow: from the current to the other frame, `(n, 2, h, w)`.
+        back: from the other to the current frame, `(n, 2, h, w)`.
+
+    Returns:
+        bool `(n, h, w)`.
+    """
+    _, _, height, width = flow.shape
+    returned = warp(back.permute(0, 2, 3, 1).contiguous(), flow).permute(0, 3, 1, 2)
+    mismatch = (flow + returned).square().sum(1)
+    size = flow.square().sum(1)
+    occluded = mismatch > 0.01 * (size + returned.square().sum(1)) + 0.5
+    slope_x = torch.zeros_like(size)
+    slope_y = torch.zeros_like(size)
+    slope_x[:, :, :-1] = (flow[:, :, :, 1:] - flow[:, :, :, :-1]).square().sum(1)
+    slope_y[:, :-1] = (flow[:, :, 1:] - flow[:, :, :-1]).square().sum(1)
+    boundary = slope_x + slope_y > 0.01 * size + 0.002
+    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    end_x, end_y = x + flow[:, 0], y + flow[:, 1]
+    inside = (end_x >= 0) & (end_x <= width - 1) & (end_y >= 0) & (end_y <= height - 1)
+    return inside & ~occluded & ~boundary

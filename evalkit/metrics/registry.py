@@ -1,0 +1,112 @@
+"""Metrics by name.
+
+A metric is asked for as `temporal.flicker`, or with parameters as
+`alignment.clip:network=ViT-L-14,pretrained=openai`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, cast
+
+from evalkit._registry import Registry
+from evalkit.errors import EvalkitError
+
+if TYPE_CHECKING:
+    from evalkit.metrics.spec import ClipMetric, MetricSpec, SetMetric
+
+__all__ = ["METRICS", "is_set_metric", "load_metric", "load_metrics", "metric_ids", "metric_specs"]
+
+METRICS = Registry(
+    "metric",
+    "evalkit.metrics",
+    {
+        "vbench.temporal_flickering": "evalkit.metrics.vbench:TemporalFlickering",
+        "temporal.flicker": "evalkit.metrics.flicker:Flicker",
+        "visual.sharpness": "evalkit.metrics.visual:Sharpness",
+        "cost.seconds_per_clip": "evalkit.metrics.cost:SecondsPerClip",
+        "cost.seconds_per_frame": "evalkit.metrics.cost:SecondsPerFrame",
+        "cost.peak_memory": "evalkit.metrics.cost:PeakMemory",
+    },
+)
+
+
+def metric_specs() -> dict[str, MetricSpec]:
+    """Card of every metric that can be imported, by id. Loads no network and no torch."""
+    return {name: metric.spec for name, metric in METRICS.working()}
+
+
+def metric_ids(*, default_only: bool = False) -> tuple[str, ...]:
+    """Ids of all metrics, or of those that run unless others are asked for."""
+    return tuple(name for name, spec in metric_specs().items() if spec.default or not default_only)
+
+
+def load_metric(spec_string: str, **params: str | int | float | bool | None) -> ClipMetric | SetMetric:
+    """Make the metric that `spec_string` asks for.
+
+    Args:
+        spec_string: `ID` or `ID:key=value,key=value`; a value is read as JSON where it is JSON, else as text.
+        params: further constructor parameters; they win over those in the string.
+
+    Raises:
+        UnknownName: no metric of this id.
+        EvalkitError: the parameters cannot be read, or the metric does not take one of them.
+
+    Example:
+        >>> load_metric("visual.sharpness").spec.direction
+        'higher'
+    """
+    name, _, text = spec_string.strip().partition(":")
+    factory = METRICS.load(name)
+    merged = {**_parse_params(spec_string, text), **params}
+    try:
+        return cast("ClipMetric | SetMetric", factory(**merged))
+    except (TypeError, ValueError) as error:
+        raise EvalkitError(
+            f"metric {name!r} cannot be made from {merged}: {error}; `evalkit metrics show {name}` lists its parameters"
+        ) from error
+
+
+def load_metrics(spec_strings: Iterable[str]) -> list[ClipMetric | SetMetric]:
+    """Make several metrics; `all` and `default` stand for the whole list and for the default one.
+
+    Raises:
+        EvalkitError: the same id is asked for twice; one run keeps one value per metric id.
+    """
+    wanted: list[str] = []
+    for spec_string in spec_strings:
+        if spec_string in ("all", "default"):
+            wanted.extend(metric_ids(default_only=spec_string == "default"))
+        else:
+            wanted.append(spec_string)
+    wanted = list(dict.fromkeys(wanted))
+    metrics = [load_metric(spec_string) for spec_string in wanted]
+    ids = [metric.spec.id for metric in metrics]
+    for metric_id in ids:
+        if ids.count(metric_id) > 1:
+            raise EvalkitError(
+                f"metric {metric_id!r} is asked for more than once with different parameters; "
+                "score the other variant in a run of its own"
+            )
+    return metrics
+
+
+def is_set_metric(metric: ClipMetric | SetMetric) -> bool:
+    """Whether a metric compares two sets of clips rather than scoring one clip."""
+    return hasattr(metric, "vector")
+
+
+def _parse_params(spec_string: str, text: str) -> dict[str, str | int | float | bool | None]:
+    params: dict[str, str | int | float | bool | None] = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        key, equals, value = part.partition("=")
+        if not equals or not key.isidentifier():
+            raise EvalkitError(
+                f"metric {spec_string!r}: {part!r} is no parameter; write ID:key=value,key=value"
+            )
+        try:
+            params[key] = json.loads(value)
+        except json.JSONDecodeError:
+            params[key] = value
+    return params
