@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import av
 import numpy as np
 from av.container import InputContainer
+from av.sidedata.sidedata import Type as SideDataType
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
@@ -97,7 +98,6 @@ def probe_container(path: Path, container: Container, limits: Limits) -> VideoIn
 def read_container(path: Path, container: Container, limits: Limits, max_frames: int | None) -> RawClip:
     """Decode the first video stream, at most `max_frames` of it."""
     with _opened(path, container, limits) as (source, stream, info):
-        _check_all_samples_present(path, stream, info.file_bytes)
         buffer = FrameBuffer(path, limits, _at_most(info.num_frames, max_frames))
         converter = _Converter(path)
         times: list[int] = []
@@ -107,8 +107,6 @@ def read_container(path: Path, container: Container, limits: Limits, max_frames:
             if packet.is_corrupt:
                 raise _damaged(path, len(buffer), "a damaged packet")
             for frame in packet.decode():
-                if not isinstance(frame, VideoFrame):
-                    continue
                 if frame.is_corrupt:
                     raise _damaged(path, len(buffer), "a damaged frame")
                 buffer.append(converter(frame))
@@ -154,32 +152,53 @@ def _opened(
     path: Path, container: Container, limits: Limits
 ) -> Iterator[tuple[InputContainer, VideoStream, VideoInfo]]:
     """The open file, its video stream and the header's facts; FFmpeg's errors become ours."""
-    assert container.demuxer is not None
     size = path.stat().st_size
     limits.check_file_size(path, size)
-    # `file:` keeps names such as "concat:a|b" or "http:..." from selecting another protocol, and max_pixels
-    # makes the decoder itself refuse a picture that is larger than the header said.
-    pixels = {"max_pixels": str(limits.max_pixels), "threads": "1"}
     try:
-        with av.open(
-            f"file:{path.resolve()}",
-            mode="r",
-            format=container.demuxer,
-            options={"protocol_whitelist": "file", "max_streams": str(limits.max_streams + 1)},
-            stream_options=[pixels] * (limits.max_streams + 1),  # type: ignore[arg-type]
-            metadata_errors="replace",
-        ) as source:
+        with _open(path, container, limits, decoders=True) as source:
             limits.check_streams(path, len(source.streams))
             stream = _video_stream(path, source)
+            _check_all_samples_present(path, stream, size)
             info = _header(path, container, source, stream, size, limits)
-            stream.codec_context.options = pixels
+            stream.codec_context.options = _decoder_options(limits)
             stream.thread_type = "NONE"
             yield source, stream, info
-    except av.FFmpegError as error:
-        reason = error.strerror or str(error)
+    except (av.FFmpegError, _NoStreamsError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
         raise UnreadableVideo(
             f"{path}: corrupt or truncated {container.name} file ({reason}); copy or generate the clip again"
         ) from error
+
+
+class _NoStreamsError(Exception):
+    """The container opened and holds nothing."""
+
+
+def _decoder_options(limits: Limits) -> dict[str, str]:
+    # The decoder itself refuses a picture that is larger than the header said, before allocating it.
+    return {"max_pixels": str(limits.max_pixels), "threads": "1"}
+
+
+def _open(path: Path, container: Container, limits: Limits, *, decoders: bool) -> InputContainer:
+    """`decoders`: let FFmpeg decode a first picture to learn the pixel format; without, it reads the header."""
+    most_streams = limits.max_streams + 1
+    options = {"protocol_whitelist": "file", "max_streams": str(most_streams)}
+    if not decoders:
+        options["codec_whitelist"] = "none"
+    try:
+        source: InputContainer = av.open(
+            # `file:` keeps a name such as "concat:a|b" or "http:..." from selecting another protocol.
+            f"file:{path.resolve()}",
+            mode="r",
+            format=container.demuxer,
+            options=options,
+            stream_options=[_decoder_options(limits)] * most_streams,
+            metadata_errors="replace",
+        )
+    except ValueError as error:
+        # PyAV's answer to options for streams where there are none.
+        raise _NoStreamsError("no streams in the file") from error
+    return source
 
 
 def _video_stream(path: Path, source: InputContainer) -> VideoStream:
@@ -199,7 +218,11 @@ def _header(
     limits: Limits,
 ) -> VideoInfo:
     context = stream.codec_context
-    if stream.codec_context is None or context.format is None or not context.width or not context.height:
+    if context.format is None or not context.width or not context.height:
+        # A picture beyond max_pixels makes the decoder fail and leaves no size behind, so ask the header.
+        with _open(path, container, limits, decoders=False) as header_only:
+            announced = header_only.streams.video[0].codec_context
+            limits.check_size(path, announced.width, announced.height)
         raise UnreadableVideo(
             f"{path}: the header names no picture size or pixel format; the file is damaged or cut short, "
             "copy or generate the clip again"
@@ -286,16 +309,15 @@ class _Converter:
         self.rotation = 0
         self.used_alpha = False
         self.notes: list[str] = []
+        self._turned = False
 
     def __call__(self, frame: VideoFrame) -> Pixels:
         if any(component.is_alpha for component in frame.format.components):
-            pixels = self._composite(frame.to_ndarray(format="rgba", threads=1))
+            pixels = self._composite(_array(frame, "rgba"))
         else:
-            pixels = frame.to_ndarray(format="rgb24", threads=1)
-        turn = frame.rotation
-        if turn:
-            pixels = self._upright(pixels, turn)
-        return pixels
+            pixels = _array(frame, "rgb24")
+        matrix = cast("Any", frame.side_data).get(SideDataType.DISPLAYMATRIX)
+        return pixels if matrix is None else self._upright(pixels, bytes(matrix))
 
     def _composite(self, rgba: Pixels) -> Pixels:
         """Over white, as a web page shows it, rounded to the nearest level."""
@@ -309,14 +331,28 @@ class _Converter:
         mixed = rgba[..., :3] * wide + 255 * (255 - wide)
         return ((mixed + 127) // 255).astype(np.uint8)
 
-    def _upright(self, pixels: Pixels, turn: int) -> Pixels:
-        """`turn`: counter-clockwise degrees that make the frame upright."""
-        if turn % 90:
+    def _upright(self, pixels: Pixels, matrix: bytes) -> Pixels:
+        """Apply a display matrix: nine 32-bit integers, of which a, b, c, d map (x, y) to (ax+cy, bx+dy)."""
+        a, b, _, c, d = np.sign(np.frombuffer(matrix, np.int32)[:5]).tolist()
+        if abs(a * d - b * c) != 1 or abs(a) + abs(b) != 1:
             raise UnsupportedVideo(
-                f"{self._path}: rotated by {turn} degrees, which is not a quarter turn; rotate the pixels first"
+                f"{self._path}: the file asks to show its frames at an angle that is not a quarter turn; "
+                "rotate the pixels first"
             )
-        clockwise = -turn % 360
-        if clockwise != self.rotation:
-            self.rotation = clockwise
-            self.notes.append(f"frames were turned {clockwise} degrees clockwise, as the file asks")
-        return np.rot90(pixels, turn // 90)
+        if (a, d) == (1, 1):
+            return pixels
+        self.rotation = {(1, 0): 0, (0, 1): 90, (-1, 0): 180, (0, -1): 270}[a, b]
+        if not self._turned:
+            mirrored = " and mirrored" if a * d - b * c < 0 else ""
+            self.notes.append(
+                f"frames were turned {self.rotation} degrees clockwise{mirrored}, as the file asks"
+            )
+        self._turned = True
+        if a == 0:
+            pixels = pixels.transpose(1, 0, 2)
+        return pixels[:: d or b, :: a or c]
+
+
+def _array(frame: VideoFrame, pixel_format: str) -> Pixels:
+    # PyAV's default of several threads a conversion is 2-3 times slower (benchmarks/perf/decode.py).
+    return cast("Pixels", frame.to_ndarray(format=pixel_format, threads=1))
