@@ -15,20 +15,26 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from evalkit.video.clip import Video
-    from evalkit.video.decoding import Decoded, decode, decode_with_info, file_digest, probe
+    from evalkit.video.decoding import Decoded, decode, decode_with_info
     from evalkit.video.encoding import encode_lossless
+    from evalkit.video.files import file_digest, probe
     from evalkit.video.info import VideoInfo
     from evalkit.video.limits import DEFAULT_LIMITS, UNTRUSTED_LIMITS, Limits
+    from evalkit.video.preview import Preview, encode_preview
     from evalkit.video.reader import decoder_id
+    from evalkit.video.untrusted import decode_untrusted
 
 _HOMES = {
     "Video": "clip",
     "Decoded": "decoding",
     "decode": "decoding",
     "decode_with_info": "decoding",
-    "file_digest": "decoding",
-    "probe": "decoding",
     "encode_lossless": "encoding",
+    "file_digest": "files",
+    "probe": "files",
+    "Preview": "preview",
+    "encode_preview": "preview",
+    "decode_untrusted": "untrusted",
     "VideoInfo": "info",
     "DEFAULT_LIMITS": "limits",
     "UNTRUSTED_LIMITS": "limits",
@@ -41,12 +47,15 @@ __all__ = [
     "UNTRUSTED_LIMITS",
     "Decoded",
     "Limits",
+    "Preview",
     "Video",
     "VideoInfo",
     "decode",
+    "decode_untrusted",
     "decode_with_info",
     "decoder_id",
     "encode_lossless",
+    "encode_preview",
     "file_digest",
     "probe",
 ]

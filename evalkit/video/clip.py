@@ -9,11 +9,9 @@ from fractions import Fraction
 import torch
 
 from evalkit.errors import VideoError
+from evalkit.video.files import DIGEST_SIZE
 
-__all__ = ["DIGEST_SIZE", "Video"]
-
-DIGEST_SIZE = 20
-"""Bytes of the blake2b digests that identify pixels and files (40 hex digits)."""
+__all__ = ["Video"]
 
 # Containers store a frame rate as two 32-bit integers, and encoders refuse far smaller ones.
 _MAX_RATE_TERM = 1_000_000

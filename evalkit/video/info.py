@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from fractions import Fraction
+from typing import Any
 
 __all__ = ["VideoInfo"]
 
@@ -53,3 +54,21 @@ class VideoInfo:
     file_bytes: int = 0
     metadata: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; fractions as `"24000/1001"`."""
+        values = {item.name: getattr(self, item.name) for item in fields(self)}
+        for name in _FRACTIONS:
+            values[name] = None if values[name] is None else str(values[name])
+        return values | {"metadata": dict(self.metadata), "notes": list(self.notes)}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> VideoInfo:
+        """What `to_json` gave."""
+        restored = dict(values)
+        for name in _FRACTIONS:
+            restored[name] = None if restored[name] is None else Fraction(restored[name])
+        return cls(**restored | {"notes": tuple(restored["notes"])})
+
+
+_FRACTIONS = ("fps", "duration", "sample_aspect_ratio")
