@@ -26,6 +26,8 @@ __all__ = ["Preview", "encode_preview"]
 # clips smaller than this are enlarged by whole factors, which keeps every pixel a visible square.
 _SMALLEST_SIDE = 128
 
+_THINNEST = 16
+
 _AV1: dict[str, object] = {
     "preset": "10",
     "crf": "35",
