@@ -1,0 +1,381 @@
+"""Clips that already exist: which file shows which prompt.
+
+Layouts, by how files are named:
+
+- `vbench`: `{prompt}-{i}.mp4`, also `{prompt[:180]}-{i}.mp4` as VBench-2.0 writes;
+- `evalcrafter`: `0000.mp4`, the number of the prompt;
+- `t2v-compbench`: `<category>/0001.mp4`;
+- `plain`: the file's stem is the prompt's id, also `{id}-{i}`;
+- `csv`: a table with a `file` column.
+
+Every file and every prompt ends up in a row. A file that belongs to no prompt and a prompt that has no file are rows
+with a `problem`. Sub-folders become the row's `group`, so that several models can lie side by side.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import unicodedata
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from evalkit.errors import SuiteError
+from evalkit.suites.document import nearest
+from evalkit.suites.importers import compbench_category, read_prompts
+from evalkit.suites.naming import prompt_id
+from evalkit.suites.prompt import Prompt, Suite
+from evalkit.suites.table import TableRow, read_prompt_table, table_suite
+
+LAYOUTS = ("vbench", "evalcrafter", "t2v-compbench", "plain", "csv")
+CLIP_SUFFIXES = frozenset({".mp4", ".m4v", ".webm", ".mkv", ".mov", ".avi", ".gif", ".webp"})
+_FRAME_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"})
+_VBENCH_NAME = re.compile(r"(?P<text>.*)-(?P<sample>\d+)", re.DOTALL)
+_CUT = 180
+_UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class FoundClip:
+    """One row of a folder.
+
+    Args:
+        path: The clip: a file or a folder of frames; None when the prompt has no clip.
+        prompt: The prompt it shows; its text is empty when nothing says what was asked.
+        sample_index: Which of the prompt's clips it is.
+        group: Whose clip it is, when one folder holds several models.
+        problem: Why the row cannot be scored; None when it can.
+    """
+
+    path: Path | None
+    prompt: Prompt
+    sample_index: int = 0
+    group: str = ""
+    problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FolderScan:
+    """All rows of a folder, the suite of their prompts, the layout that was used, and remarks for people."""
+
+    clips: tuple[FoundClip, ...]
+    suite: Suite
+    layout: str
+    problems: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    path: Path
+    relative: str
+
+    @property
+    def stem(self) -> str:
+        name = self.relative.rsplit("/", 1)[-1]
+        return Path(name).stem if self.path.suffix.lower() in CLIP_SUFFIXES else name
+
+    @property
+    def group(self) -> str:
+        return self.relative.rpartition("/")[0]
+
+
+def scan_folder(
+    folder: Path, layout: str | None = None, suite: Suite | None = None, prompts_file: Path | None = None
+) -> FolderScan:
+    """Find out which clip of `folder` shows which prompt.
+
+    Args:
+        folder: Where the clips are.
+        layout: One of `LAYOUTS`; None recognises it from the prompts file and the names.
+        suite: The prompts; exclusive with `prompts_file`.
+        prompts_file: A table, a suite or another benchmark's prompt file.
+
+    Raises:
+        SuiteError: No such folder, no clips in it, an unknown layout, or one that needs prompts and has none.
+    """
+    if suite is not None and prompts_file is not None:
+        raise SuiteError("a suite and a prompts file were both given; give one of them")
+    if not folder.is_dir():
+        raise SuiteError(f"{folder}: no such folder; give the folder that holds the clips")
+    if layout is not None and layout not in LAYOUTS:
+        raise SuiteError(f"unknown layout {layout!r}; {nearest(layout, LAYOUTS)}")
+    files, remarks = _list_files(folder, prompts_file)
+    rows: list[TableRow] = []
+    if prompts_file is not None:
+        is_table = prompts_file.suffix.lower() in {".csv", ".tsv", ".jsonl"} or layout == "csv"
+        rows = [row for row in read_prompt_table(prompts_file) if row.file] if is_table else []
+        suite = read_prompts(prompts_file) if not rows else table_suite(rows, prompts_file)
+    if layout == "csv" and not rows:
+        raise SuiteError("layout `csv` needs --prompts with a table that has a `file` column")
+    if not files and not any(_inside(row.file, folder, prompts_file) for row in rows):
+        looked = ", ".join(sorted(CLIP_SUFFIXES))
+        raise SuiteError(
+            f"{folder}: holds no clips (looked for {looked} and folders of frames); check the path"
+        )
+    chosen = layout or ("csv" if rows else _recognise(files, suite))
+    if chosen == "csv" and prompts_file is not None:
+        clips = _from_table(folder, files, rows, prompts_file)
+    else:
+        clips = _from_names(chosen, files, suite)
+        if suite is not None:
+            clips += _missing(clips, suite)
+    clips = _unique(clips, numbered=chosen == "csv")
+    return FolderScan(tuple(clips), _suite_of(clips, suite, folder), chosen, tuple(remarks))
+
+
+def _list_files(folder: Path, prompts_file: Path | None) -> tuple[list[_File], list[str]]:
+    """Return clips in the order of their names, and remarks on what was passed over."""
+    files: list[_File] = []
+    strange: list[str] = []
+    for root, folders, names in os.walk(folder):
+        here = Path(root)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        shown = sorted(name for name in names if not name.startswith("."))
+        relative = here.relative_to(folder).as_posix()
+        suffixes = {Path(name).suffix.lower() for name in shown}
+        if here != folder and shown and not folders and suffixes <= _FRAME_SUFFIXES:
+            files.append(_File(here, relative))
+            continue
+        for name in shown:
+            path = here / name
+            if path.suffix.lower() in CLIP_SUFFIXES:
+                files.append(_File(path, path.relative_to(folder).as_posix()))
+            elif prompts_file is None or path.resolve() != prompts_file.resolve():
+                strange.append(path.relative_to(folder).as_posix())
+        strange.extend(
+            f"{relative}/{name} (a link to a folder)" for name in folders if (here / name).is_symlink()
+        )
+    files.sort(key=lambda file: _natural(file.relative))
+    remarks = []
+    if strange:
+        shown_names = ", ".join(strange[:5]) + (", ..." if len(strange) > 5 else "")
+        remarks.append(f"{len(strange)} entries of {folder} are no clips by their names: {shown_names}")
+    return files, remarks
+
+
+def _natural(name: str) -> list[tuple[int, int, str]]:
+    """Return a sort key under which `2.mp4` comes before `10.mp4`."""
+    return [
+        (0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", name) if part
+    ]
+
+
+def _recognise(files: Sequence[_File], suite: Suite | None) -> str:
+    stems = [file.stem for file in files]
+    if suite is not None and any(stem in suite.by_id for stem in stems):
+        return "plain"
+    if suite is not None and suite.name in LAYOUTS:
+        return suite.name
+    return "vbench" if all(_VBENCH_NAME.fullmatch(stem) and " " in stem for stem in stems) else "plain"
+
+
+def _from_names(layout: str, files: Sequence[_File], suite: Suite | None) -> list[FoundClip]:
+    if layout in {"evalcrafter", "t2v-compbench"}:
+        if suite is None:
+            raise SuiteError(
+                f"layout `{layout}` numbers its clips; give the prompts with --suite or --prompts"
+            )
+        return _numbered(layout, files, suite)
+    find = _vbench_finder(suite) if layout == "vbench" else _plain_finder(suite)
+    return [find(file) for file in files]
+
+
+def _stranger(file: _File, why: str) -> FoundClip:
+    """Return the row of a file that belongs to no prompt."""
+    own = Prompt(prompt_id(file.relative), "", _UNKNOWN, notes=file.relative)
+    return FoundClip(file.path, own, group=file.group, problem=f"{file.relative}: {why}")
+
+
+def _vbench_finder(suite: Suite | None) -> Callable[[_File], FoundClip]:
+    exact: dict[str, Prompt] = {}
+    folded: dict[str, list[Prompt]] = defaultdict(list)
+    for prompt in suite or ():
+        for name in _file_names(prompt.text):
+            exact.setdefault(name, prompt)
+            if prompt not in folded[name.casefold()]:
+                folded[name.casefold()].append(prompt)
+
+    def find(file: _File) -> FoundClip:
+        for stem, group in ((file.stem, file.group), (str(Path(file.relative).with_suffix("")), "")):
+            match = _VBENCH_NAME.fullmatch(unicodedata.normalize("NFC", stem))
+            if match is None:
+                continue
+            text, sample = match["text"], int(match["sample"])
+            if suite is None:
+                own = Prompt(prompt_id(text), text, "all")
+                return FoundClip(file.path, own, sample, group)
+            near = folded.get(text.casefold(), [])
+            found = exact.get(text) or (near[0] if len(near) == 1 else None)
+            if found is not None:
+                return FoundClip(file.path, found, sample, group)
+        if _VBENCH_NAME.fullmatch(file.stem) is None:
+            return _stranger(
+                file, "not named `{prompt}-{i}` as VBench names clips; rename it or choose another --layout"
+            )
+        return _stranger(
+            file, f"no prompt of the suite {suite.name if suite else ''!r} has this text; check the suite"
+        )
+
+    return find
+
+
+def _file_names(text: str) -> Iterable[str]:
+    """Names under which clips of a prompt are found: whole or cut, with path characters kept or replaced."""
+    plain = unicodedata.normalize("NFC", text)
+    for cut in (plain, plain[:_CUT]):
+        yield cut
+        for other in ("_", "-", " ", ""):
+            yield re.sub(r'[/\\:*?"<>|]', other, cut)
+
+
+def _plain_finder(suite: Suite | None) -> Callable[[_File], FoundClip]:
+    def find(file: _File) -> FoundClip:
+        if suite is None:
+            own = Prompt(_plain_id(file.stem), "", "all")
+            return FoundClip(file.path, own, group=file.group)
+        if file.stem in suite.by_id:
+            return FoundClip(file.path, suite.by_id[file.stem], group=file.group)
+        match = re.fullmatch(r"(.+)[-_](\d+)", file.stem)
+        if match and match[1] in suite.by_id:
+            return FoundClip(file.path, suite.by_id[match[1]], int(match[2]), file.group)
+        return _stranger(
+            file,
+            f"no prompt of the suite {suite.name!r} has the id {file.stem!r}; rename the file or check the suite",
+        )
+
+    return find
+
+
+def _plain_id(stem: str) -> str:
+    return stem if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", stem) else prompt_id(stem)
+
+
+def _numbered(layout: str, files: Sequence[_File], suite: Suite) -> list[FoundClip]:
+    """Clips whose number says which prompt of the suite (or of its category) they show."""
+    by_category: dict[str, list[Prompt]] = defaultdict(list)
+    for prompt in suite:
+        by_category[prompt.category].append(prompt)
+    from_zero = layout == "evalcrafter" or any(
+        file.stem.isdecimal() and int(file.stem) == 0 for file in files
+    )
+    clips = []
+    for file in files:
+        outer, _, inner = file.group.rpartition("/")
+        category = compbench_category(inner) if layout == "t2v-compbench" else "evalcrafter"
+        group = outer if layout == "t2v-compbench" else file.group
+        if not file.stem.isdecimal():
+            clips.append(_stranger(file, "its name is no number; rename it or choose another --layout"))
+            continue
+        if layout == "t2v-compbench" and category not in by_category:
+            clips.append(
+                _stranger(
+                    file, f"the suite has no category {category!r}; name the folder after its prompt file"
+                )
+            )
+            continue
+        number = int(file.stem) if from_zero else int(file.stem) - 1
+        listed = by_category[category] if category in by_category else list(suite)
+        own_id = f"{category}-{number + (layout == 't2v-compbench'):04d}"
+        found = suite.by_id.get(own_id)
+        if (
+            found is None
+            and not (listed and listed[0].id.startswith(f"{category}-"))
+            and 0 <= number < len(listed)
+        ):
+            found = listed[number]
+        if found is None:
+            clips.append(
+                _stranger(
+                    file, f"there is no prompt number {file.stem} among {len(listed)}; check the prompts"
+                )
+            )
+        else:
+            clips.append(FoundClip(file.path, found, group=group))
+    return clips
+
+
+def _missing(clips: Sequence[FoundClip], suite: Suite) -> list[FoundClip]:
+    """Rows for prompts without a clip, and for gaps in the numbers of a prompt's clips, in every group."""
+    seen: Mapping[str, dict[str, set[int]]] = defaultdict(lambda: defaultdict(set))
+    for clip in clips:
+        if clip.problem is None:
+            seen[clip.group][clip.prompt.id].add(clip.sample_index)
+    rows = []
+    for group in seen or {"": {}}:
+        name = group.rsplit("/", 1)[-1]
+        of_category = [
+            p
+            for p in suite
+            if name and (p.category == name or any(tag.endswith(f".{name}") for tag in p.tags))
+        ]
+        for prompt in of_category or suite.prompts:
+            have = seen[group].get(prompt.id, set())
+            for index in sorted(set(range(max(have, default=0) + 1)) - have):
+                where = f" in {group!r}" if group else ""
+                what = f"clip {index} of prompt" if have else "prompt"
+                why = f"no clip was found{where} for {what} {prompt.id!r}; generate it or drop it from the suite"
+                rows.append(FoundClip(None, prompt, index, group, why))
+    return rows
+
+
+def _from_table(
+    folder: Path, files: Sequence[_File], rows: Sequence[TableRow], table: Path
+) -> list[FoundClip]:
+    named: set[Path] = set()
+    clips = []
+    for row in rows:
+        path = _inside(row.file, folder, table)
+        problem = None
+        if path is None:
+            problem = f"{table.name}:{row.line}: {row.file!r} exists neither beside the table nor in {folder.name}; check it"
+        else:
+            named.add(path.resolve())
+        # -1: numbered by `_unique`, after all rows of the prompt are known
+        sample = -1 if row.sample_index is None else row.sample_index
+        clips.append(FoundClip(path, row.prompt, sample, row.group, problem))
+    why = f"no row of {table.name} names this file; add one or move the file away"
+    return clips + [_stranger(file, why) for file in files if file.path.resolve() not in named]
+
+
+def _inside(name: str, folder: Path, table: Path | None) -> Path | None:
+    """Return the existing clip that a table means, or None; a name that leads out of both folders means nothing."""
+    for base in (table.parent if table else folder, folder):
+        path = base / name
+        if path.exists() and path.resolve().is_relative_to(base.resolve()) and name:
+            return path
+    return None
+
+
+def _unique(clips: Sequence[FoundClip], *, numbered: bool) -> list[FoundClip]:
+    """Give every row its own (prompt, group, sample); rows of a table are counted, files of one name are a problem."""
+    taken: dict[tuple[str, str], dict[int, FoundClip]] = defaultdict(dict)
+    result = []
+    for clip in clips:
+        used = taken[clip.prompt.id, clip.group]
+        if clip.sample_index < 0 or clip.sample_index in used:
+            free = next(index for index in range(len(used) + 1) if index not in used)
+            problem = clip.problem
+            if clip.sample_index >= 0 and problem is None and not numbered:
+                other = used[clip.sample_index].path
+                problem = f"{clip.path}: shows the same prompt and sample as {other}; keep one of them"
+            elif clip.sample_index >= 0 and problem is None:
+                problem = f"{clip.path}: sample {clip.sample_index} of prompt {clip.prompt.id!r} is listed twice; renumber"
+            clip = replace(clip, sample_index=free, problem=problem)
+        used[clip.sample_index] = clip
+        result.append(clip)
+    return result
+
+
+def _suite_of(clips: Sequence[FoundClip], suite: Suite | None, folder: Path) -> Suite:
+    """Return the suite plus the prompts that only files made known."""
+    known = {prompt.id: prompt for prompt in suite or ()}
+    for clip in clips:
+        known.setdefault(clip.prompt.id, clip.prompt)
+    if suite is None:
+        name = folder.resolve().name
+        return Suite(
+            name, "1.0", _UNKNOWN, f"Prompts of the clips in {name}.", tuple(known.values()), str(folder)
+        )
+    return replace(suite, prompts=tuple(known.values()))
