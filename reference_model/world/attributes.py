@@ -93,14 +93,14 @@ TEXTURED: tuple[str, ...] = ("checkered", "dotted", "grid")
 # Phrases follow a singular subject; `plural_phrase` turns the verb for "two ..." and "three ...".
 MOTIONS: dict[str, tuple[str, ...]] = {
     "still": ("stands still", "stays in place", "rests", "does not move"),
-    "left": ("moves left", "moves to the left", "slides left", "travels from right to left"),
-    "right": ("moves right", "moves to the right", "slides right", "travels from left to right"),
-    "up": ("moves up", "rises", "floats upward", "moves upwards"),
-    "down": ("moves down", "falls", "sinks downward", "moves downwards"),
-    "bounce": ("bounces", "bounces up and down", "is bouncing"),
-    "rotate": ("rotates", "spins", "is spinning", "turns around"),
-    "grow": ("grows", "gets bigger", "becomes larger"),
-    "shrink": ("shrinks", "gets smaller", "becomes smaller"),
+    "left": ("moves left", "moves to the left", "slides left", "travels from right to left", "moving left"),
+    "right": ("moves right", "moves to the right", "slides right", "travels from left to right", "moving right"),
+    "up": ("moves up", "rises", "floats upward", "moves upwards", "rising"),
+    "down": ("moves down", "falls", "sinks downward", "moves downwards", "falling"),
+    "bounce": ("bounces", "bounces up and down", "is bouncing", "bouncing"),
+    "rotate": ("rotates", "spins", "is spinning", "turns around", "spinning"),
+    "grow": ("grows", "gets bigger", "becomes larger", "growing"),
+    "shrink": ("shrinks", "gets smaller", "becomes smaller", "shrinking"),
 }
 EVENTS: tuple[str, ...] = ("left", "right", "up", "down", "grow", "shrink", "still")
 EVENT_PATTERNS: tuple[str, ...] = ("first {0} and then {1}", "first {0} then {1}", "{0} and then {1}")

@@ -1,0 +1,67 @@
+"""Denoising diffusion as Karras et al. write it (EDM, arXiv:2206.00364): preconditioning, training loss, Euler sampler.
+
+`denoise` functions map (noisy sample, sigma per row) to an estimate of the clean sample. Training and probing use this
+module alone; the pipeline samples with the schedulers of diffusers, which a test holds to the same numbers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+Denoiser = Callable[[Tensor, Tensor], Tensor]
+
+
+class Scales(NamedTuple):
+    """EDM's c_skip, c_out, c_in and c_noise, shaped to multiply a sample."""
+
+    skip: Tensor
+    out: Tensor
+    into: Tensor
+    noise: Tensor
+
+
+def scales(sigma: Tensor, sigma_data: float, ndim: int) -> Scales:
+    """Preconditioning factors for noise levels sigma (B,) and samples of `ndim` dimensions."""
+    wide = sigma.view(-1, *([1] * (ndim - 1)))
+    total = wide**2 + sigma_data**2
+    return Scales(sigma_data**2 / total, wide * sigma_data / total.sqrt(), total.rsqrt(), sigma.log() / 4)
+
+
+def draw_sigma(count: int, mean: float, spread: float, generator: torch.Generator) -> Tensor:
+    """Log-normal noise levels (B,)."""
+    return (torch.randn(count, generator=generator) * spread + mean).exp()
+
+
+def karras_sigmas(steps: int, low: float, high: float, rho: float = 7.0) -> Tensor:
+    """Falling noise levels (steps + 1,), the last one 0."""
+    ramp = torch.linspace(0, 1, steps) if steps > 1 else torch.zeros(1)
+    levels = (high ** (1 / rho) + ramp * (low ** (1 / rho) - high ** (1 / rho))) ** rho
+    return torch.cat([levels, torch.zeros(1)])
+
+
+def sample_euler(denoise: Denoiser, noise: Tensor, sigmas: Tensor) -> Tensor:
+    """Deterministic Euler sampling from `noise` of unit variance (times the first sigma)."""
+    x = noise * sigmas[0]
+    for here, there in zip(sigmas[:-1], sigmas[1:], strict=True):
+        clean = denoise(x, here.expand(len(x)))
+        x = x + (x - clean) * ((there - here) / here)
+    return x
+
+
+class NoiseLevel(nn.Module):
+    """Fourier features of c_noise, then two layers."""
+
+    def __init__(self, width: int, features: int = 64) -> None:
+        super().__init__()
+        self.register_buffer("frequency", torch.exp(torch.linspace(math.log(0.5), math.log(40.0), features // 2)))
+        self.layers = nn.Sequential(nn.Linear(features, width), nn.SiLU(), nn.Linear(width, width))
+
+    def forward(self, noise: Tensor) -> Tensor:
+        """noise (B,) to (B, width)."""
+        angles = noise[:, None] * self.frequency
+        return self.layers(torch.cat([angles.sin(), angles.cos()], 1))  # type: ignore[no-any-return]

@@ -1,0 +1,1 @@
+"""Training: `python -m reference_model.train STAGE --config FILE --out FOLDER`."""
