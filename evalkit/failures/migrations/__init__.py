@@ -1,0 +1,1 @@
+"""Schema changes, oldest first; `alembic` applies them when a database is opened."""
