@@ -33,6 +33,10 @@ class ModelInfo:
         batch_size: how many requests `generate` takes best at once. Batches are cut from the plan and do not
             depend on what is already finished, so that a resumed run sees the same batches.
         ai_generated: False for real footage.
+        defaults: shape and settings used when neither the prompt nor the command line asks for others:
+            `num_frames`, `height`, `width`, `fps` (a string such as `"8"` or `"24000/1001"`).
+        own_shape: True when clips come in whatever shape they have (`folder`, `replay`), so that the asked
+            shape is not checked.
     """
 
     id: str
@@ -43,6 +47,8 @@ class ModelInfo:
     description: str = ""
     batch_size: int = 1
     ai_generated: bool = True
+    defaults: Mapping[str, Any] = field(default_factory=FrozenMapping)
+    own_shape: bool = False
 
 
 @dataclass(frozen=True, slots=True)

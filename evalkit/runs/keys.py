@@ -10,14 +10,13 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from evalkit.features.protocol import ExtractorSpec, FeatureRequest
     from evalkit.models.protocol import GenerationRequest, ModelInfo
 
-__all__ = ["canonical_json", "digest", "feature_key", "file_digest", "generation_key", "run_key", "score_key"]
+__all__ = ["canonical_json", "digest", "feature_key", "generation_key", "run_key", "score_key"]
 
 _DIGEST_BYTES = 16
 
@@ -52,15 +51,6 @@ def _plain(value: Any) -> Any:
 def digest(value: Any) -> str:
     """32 hexadecimal characters for any value that `canonical_json` takes."""
     return hashlib.blake2b(canonical_json(value).encode(), digest_size=_DIGEST_BYTES).hexdigest()
-
-
-def file_digest(path: Path) -> str:
-    """Digest of a file's bytes, read in pieces."""
-    hasher = hashlib.blake2b(digest_size=_DIGEST_BYTES)
-    with path.open("rb") as file:
-        while piece := file.read(1 << 20):
-            hasher.update(piece)
-    return hasher.hexdigest()
 
 
 def generation_key(model: ModelInfo, request: GenerationRequest, prompt_digest: str, device: str) -> str:

@@ -68,6 +68,7 @@ class MetricRecord(_Record):
     limits: str = ""
     citation: str = ""
     leaf: str = ""
+    key: str = ""  # content key of version, parameters and features: equal keys, comparable numbers
     params: dict[str, str | int | float | bool | None] = {}
     features: dict[str, str] = {}  # request -> "title, version, weights digest" of the extractor that spoke
 

@@ -85,22 +85,22 @@ class Run:
     @cached_property
     def scores(self) -> pd.DataFrame:
         """One row for every planned (clip, metric)."""
-        return self.table("scores").to_pandas()
+        return _frame(self.table("scores"))
 
     @cached_property
     def series(self) -> pd.DataFrame:
         """One row for every clip and metric that has a course over time; `values` is an array."""
-        return self.table("series").to_pandas()
+        return _frame(self.table("series"))
 
     @cached_property
     def generations(self) -> pd.DataFrame:
         """One row for every planned clip."""
-        return self.table("generations").to_pandas()
+        return _frame(self.table("generations"))
 
     @cached_property
     def set_scores(self) -> pd.DataFrame:
         """One row for every set metric and group."""
-        return self.table("set_scores").to_pandas()
+        return _frame(self.table("set_scores"))
 
     def vectors(self, metric_id: str) -> tuple[list[tuple[str, str, int]], np.ndarray[Any, Any]]:
         """Feature rows of a set metric, for resampling.
@@ -135,6 +135,11 @@ class Run:
         """Resolve a path of the `generations` table (`path`, `preview`, `poster`)."""
         path = Path(relative)
         return path if path.is_absolute() else self.folder / path
+
+
+def _frame(table: pa.Table) -> pd.DataFrame:
+    frame: pd.DataFrame = table.to_pandas()
+    return frame
 
 
 def open_run(folder: Path | str) -> Run:

@@ -1,0 +1,346 @@
+"""One run folder being written: what is finished, what is left, and how it becomes tables."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from evalkit import __version__
+from evalkit.engine.generate import clip_row
+from evalkit.errors import RunError
+from evalkit.runs.journal import JOURNAL, Journal, read_journal
+from evalkit.runs.manifest import (
+    MANIFEST,
+    Counts,
+    Manifest,
+    MetricRecord,
+    ModelRecord,
+    SuiteRecord,
+    read_manifest,
+    write_manifest,
+)
+from evalkit.runs.plan import Plan, PlannedClip, write_plan
+from evalkit.runs.store import open_run, write_suite
+from evalkit.runs.tables import TABLES, write_table
+from evalkit.suites.prompt import thaw
+from evalkit.video import file_digest
+
+if TYPE_CHECKING:
+    from evalkit.engine.score import ScoredRow
+
+__all__ = ["Session"]
+
+Key = tuple[str, str, int]
+Score = tuple[str, float | None, Sequence[float] | None, str | None, float | None]
+
+
+class Session:
+    """Exclusive hold of a run folder.
+
+    Use as a context manager. What was finished before, by the same command, is loaded; every new row goes to
+    the journal before the next one starts; `finalise` turns all of it into tables.
+
+    Raises:
+        RunError: the folder holds another run, or another process is writing it.
+    """
+
+    def __init__(
+        self, folder: Path, plan: Plan, command: Sequence[str], environment: Mapping[str, Any]
+    ) -> None:
+        self.folder, self.plan, self.command, self.environment = (
+            folder,
+            plan,
+            list(command),
+            dict(environment),
+        )
+        self.clips: dict[Key, dict[str, Any]] = {}
+        self.scores: dict[tuple[Key, str], tuple[str, Score]] = {}  # (clip, metric id) -> (metric key, score)
+        self.reference_rows: dict[str, dict[str, Any]] = {}
+        self.notes: list[str] = []
+        self.created = _now()
+        self._stack = contextlib.ExitStack()
+        self._journal: Journal | None = None
+
+    def __enter__(self) -> Session:
+        from filelock import FileLock, Timeout
+
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._stack.enter_context(FileLock(self.folder / ".lock", timeout=0))
+        except Timeout as error:
+            raise RunError(
+                f"{self.folder} is being written by another evalkit process; wait for it to end"
+            ) from error
+        except OSError as error:
+            raise RunError(
+                f"{self.folder} cannot be written ({error.strerror}); choose another --out"
+            ) from error
+        write_plan(self.folder, self.plan)
+        if not (self.folder / "suite.json").exists():
+            write_suite(self.folder, self.plan.suite)
+        self._load()
+        self._journal = self._stack.enter_context(Journal(self.folder / JOURNAL))
+        if not (self.folder / MANIFEST).exists():
+            write_manifest(self.folder, self._manifest("running", [], None, None))
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
+
+    def _load(self) -> None:
+        if (self.folder / MANIFEST).exists():
+            manifest = read_manifest(self.folder)
+            self.created = manifest.created
+            if manifest.status != "running":
+                self._load_tables({record.id: record.key for record in manifest.metrics})
+        for entry in read_journal(self.folder / JOURNAL):
+            if "clip" in entry:
+                self._put_clip(entry["clip"])
+            elif "scores" in entry:
+                key = _key(entry["key"])
+                for metric_id, (metric_key, *score) in entry["scores"].items():
+                    self.scores[key, metric_id] = (metric_key, _score(score))
+            elif "reference" in entry:
+                self.reference_rows[entry["reference"]["path"]] = entry["reference"]
+
+    def _load_tables(self, metric_keys: Mapping[str, str]) -> None:
+        run = open_run(self.folder)
+        for row in run.table("generations").to_pylist():
+            self._put_clip(row)
+        series = {
+            (_key((row["prompt_id"], row["group"], row["sample_index"])), row["metric_id"]): row["values"]
+            for row in run.table("series").to_pylist()
+        }
+        for row in run.table("scores").to_pylist():
+            key = _key((row["prompt_id"], row["group"], row["sample_index"]))
+            metric_id = row["metric_id"]
+            if row["status"] != "generation_failed" and metric_id in metric_keys:
+                score = (
+                    row["status"],
+                    row["value"],
+                    series.get((key, metric_id)),
+                    row["reason"],
+                    row["elapsed_ms"],
+                )
+                self.scores[key, metric_id] = (metric_keys[metric_id], score)
+
+    def _put_clip(self, row: dict[str, Any]) -> None:
+        self.clips[_key((row["prompt_id"], row["group"], row["sample_index"]))] = row
+
+    def forget_if_changed(self, clip: PlannedClip) -> None:
+        """Drop what is known of an existing clip whose file has other bytes than when it was scored."""
+        row = self.clips.get(clip.key)
+        if row is None or clip.path is None or row["file_digest"] is None:
+            return
+        path = Path(clip.path)
+        if path.exists() and file_digest(path) != row["file_digest"]:
+            del self.clips[clip.key]
+            self.scores = {key: score for key, score in self.scores.items() if key[0] != clip.key}
+
+    def add_clip(self, row: dict[str, Any]) -> None:
+        """Journal a generations row."""
+        self._put_clip(row)
+        self._append({"clip": row})
+
+    def add_scores(self, clip: PlannedClip, scored: ScoredRow, metric_keys: Mapping[str, str]) -> None:
+        """Journal what scoring a clip gave."""
+        row = self.relative(scored.row)
+        if row != self.clips.get(clip.key):
+            self.add_clip(row)
+        self.notes.extend(scored.notes)
+        if scored.scores:
+            entry = {metric: [metric_keys[metric], *score] for metric, score in scored.scores.items()}
+            self._append({"key": list(clip.key), "scores": entry})
+            for metric, score in scored.scores.items():
+                self.scores[clip.key, metric] = (metric_keys[metric], score)
+
+    def add_reference(self, row: dict[str, Any]) -> None:
+        """Journal a clip of the reference side."""
+        self.reference_rows[row["path"]] = row
+        self._append({"reference": row})
+
+    def _append(self, entry: dict[str, Any]) -> None:
+        if self._journal is None:
+            raise RunError(f"{self.folder} is not open")
+        self._journal.append(entry)
+
+    def relative(self, row: dict[str, Any]) -> dict[str, Any]:
+        """The row with its path relative to the run where the file lies inside it: a run can be moved."""
+        path = row["path"]
+        if path is not None and Path(path).is_relative_to(self.folder.resolve()):
+            return row | {"path": Path(path).relative_to(self.folder.resolve()).as_posix()}
+        return row
+
+    def absolute(self, row: dict[str, Any]) -> dict[str, Any]:
+        """The row with an absolute path."""
+        return (
+            row | {"path": str((self.folder / row["path"]).resolve())}
+            if row["path"] is not None
+            else dict(row)
+        )
+
+    def generated(self, clip: PlannedClip) -> bool:
+        """Whether this clip was made and its file is still there."""
+        row = self.clips.get(clip.key)
+        return row is not None and row["status"] == "ok" and (self.folder / row["path"]).exists()
+
+    def lacking(self, clip: PlannedClip, metric_keys: Mapping[str, str]) -> tuple[str, ...]:
+        """Metrics that this clip has no valid score of; failed ones are tried again."""
+        return tuple(
+            metric_id
+            for metric_id, metric_key in metric_keys.items()
+            if (found := self.scores.get((clip.key, metric_id))) is None
+            or found[0] != metric_key
+            or found[1][0] == "failed"
+        )
+
+    def finalise(
+        self,
+        records: Sequence[MetricRecord],
+        set_rows: Sequence[dict[str, Any]],
+        ignored_params: Iterable[str] = (),
+        reference: dict[str, Any] | None = None,
+        generated_only: bool = False,
+    ) -> Manifest:
+        """Write the tables in the plan's order, check that nothing is missing, and close the journal."""
+        rows: dict[str, list[dict[str, Any]]] = {name: [] for name in TABLES}
+        clip_records = [record for record in records if record.kind == "clip"]
+        for clip in self.plan.clips:
+            row = self.clips.get(clip.key) or clip_row(clip)
+            rows["generations"].append(row)
+            for record in clip_records:
+                scores, series = self._score_rows(clip, row, record)
+                rows["scores"].append(scores)
+                rows["series"].extend(series)
+        rows["set_scores"] = list(set_rows)
+        statuses = Counter(row["status"] for row in rows["generations"])
+        counts = Counts(
+            clips_planned=len(self.plan.clips),
+            clips_ok=statuses["ok"],
+            clips_failed=statuses["failed"],
+            clips_missing=statuses["missing"],
+            scores_planned=len(self.plan.clips) * len(clip_records),
+            scores=dict(sorted(Counter(row["status"] for row in rows["scores"]).items())),
+        )
+        if (
+            sum(counts.scores.values()) != counts.scores_planned
+            or sum(statuses.values()) != counts.clips_planned
+        ):
+            raise RunError(
+                f"{self.folder}: {counts} does not add up; this is a bug in evalkit, please report it"
+            )
+        whole = counts.clips_ok == counts.clips_planned and not counts.scores.get("failed")
+        status: Literal["generated", "complete", "partial"] = (
+            "generated" if generated_only else "complete" if whole else "partial"
+        )
+        for name, schema in TABLES.items():
+            write_table(self.folder / f"{name}.parquet", schema, rows[name])
+        manifest = self._manifest(status, records, counts, reference, ignored_params)
+        write_manifest(self.folder, manifest)
+        if self._journal is not None:
+            self._journal.close()
+            (self.folder / JOURNAL).unlink(missing_ok=True)
+        return manifest
+
+    def _score_rows(
+        self, clip: PlannedClip, row: dict[str, Any], record: MetricRecord
+    ) -> tuple[dict[str, Any], Iterator[dict[str, Any]]]:
+        score: Score
+        found = self.scores.get((clip.key, record.id))
+        if row["status"] != "ok":
+            reason = (
+                row["error"] or "the clip was not made: the run was stopped; run the same command to continue"
+            )
+            status = "generation_failed" if row["path"] is None else "failed"
+            score = (status, None, None, reason, None)
+        elif found is None or found[0] != record.key:
+            score = (
+                "failed",
+                None,
+                None,
+                "not scored: the run was stopped; run the same command to continue",
+                None,
+            )
+        else:
+            score = found[1]
+        status, value, series, reason, elapsed_ms = score
+        belongs = {
+            "prompt_id": clip.prompt_id,
+            "group": clip.group,
+            "sample_index": clip.sample_index,
+            "clip_id": row["clip_id"],
+            "metric_id": record.id,
+        }
+        scores = belongs | {
+            "run_id": self.plan.run_id,
+            "suite": self.plan.suite.name,
+            "category": clip.category,
+            "seed": clip.seed,
+            "metric_version": record.version,
+            "value": value,
+            "status": status,
+            "reason": reason,
+            "n_frames": row["num_frames"],
+            "elapsed_ms": elapsed_ms,
+        }
+        return scores, iter(
+            [] if series is None else [belongs | {"kind": record.series, "values": list(series)}]
+        )
+
+    def _manifest(
+        self,
+        status: Literal["running", "generated", "complete", "partial"],
+        records: Sequence[MetricRecord],
+        counts: Counts | None,
+        reference: dict[str, Any] | None,
+        ignored_params: Iterable[str] = (),
+    ) -> Manifest:
+        suite, model = self.plan.suite, self.plan.model
+        return Manifest.model_validate(
+            {
+                "run_id": self.plan.run_id,
+                "kind": self.plan.kind,
+                "status": status,
+                "created": self.created,
+                "finished": None if status == "running" else _now(),
+                "evalkit_version": __version__,
+                "command": self.command,
+                "suite": SuiteRecord(
+                    name=suite.name, version=suite.version, digest=suite.digest, num_prompts=len(suite)
+                ),
+                "model": ModelRecord(
+                    id=model.id,
+                    revision=model.revision,
+                    weights=dict(model.weights),
+                    config=thaw(model.config),
+                    licence=model.licence,
+                    description=model.description,
+                    ai_generated=model.ai_generated,
+                    ignored_params=sorted(ignored_params),
+                ),
+                "settings": thaw(self.plan.settings),
+                "metrics": list(records),
+                "environment": self.environment,
+                "reference": reference,
+                "counts": counts,
+                "notes": list(dict.fromkeys(self.notes)),
+            }
+        )
+
+
+def _key(values: Sequence[Any]) -> Key:
+    prompt_id, group, sample_index = values
+    return str(prompt_id), str(group), int(sample_index)
+
+
+def _score(values: Sequence[Any]) -> Score:
+    status, value, series, reason, elapsed_ms = values
+    return status, value, series, reason, elapsed_ms
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
