@@ -72,16 +72,17 @@ def probe_images(folder: Path, limits: Limits, fps: Fraction | None) -> VideoInf
 
 def read_images(folder: Path, limits: Limits, fps: Fraction | None, max_frames: int | None) -> RawClip:
     """Decode a folder of images; the rate is `fps`, or what the folder's `fps.txt` says."""
+    files = image_files(folder)
     fps = fps or _rate_of(folder)
     info = probe_images(folder, limits, fps)
     limits.check_file_size(folder, info.file_bytes)
-    limits.check_duration(folder, info.num_frames / fps if info.num_frames else 0)
+    limits.check_duration(folder, len(files) / fps)
     converter = _PillowConverter()
-    buffer = FrameBuffer(folder, limits, info.num_frames)
-    for path in image_files(folder)[:max_frames]:
+    buffer = FrameBuffer(folder, limits, len(files))
+    for path in files[:max_frames]:
         with _open(path) as image:
             limits.check_size(path, *image.size)
-            buffer.append(converter(path, ImageOps.exif_transpose(image)))
+            buffer.append(converter(path, image))
     return _finish(buffer, info, fps, variable=False, converter=converter)
 
 
@@ -166,6 +167,7 @@ class _PillowConverter:
                 f"{path}: image mode {image.mode} cannot be read as 8-bit RGB faithfully; save it as RGB"
             )
         try:
+            image = ImageOps.exif_transpose(image)
             if not image.has_transparency_data:
                 return np.asarray(image.convert("RGB"))
             rgba = np.asarray(image.convert("RGBA"))

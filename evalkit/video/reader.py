@@ -164,6 +164,8 @@ def _opened(
             stream.thread_type = "NONE"
             yield source, stream, info
     except (av.FFmpegError, _NoStreamsError) as error:
+        if isinstance(error, MemoryError):
+            raise
         reason = getattr(error, "strerror", None) or str(error)
         raise UnreadableVideo(
             f"{path}: corrupt or truncated {container.name} file ({reason}); copy or generate the clip again"
