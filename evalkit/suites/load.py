@@ -22,6 +22,8 @@ from typing import NamedTuple
 import yaml
 
 from evalkit.errors import SuiteError, UnknownName
+from evalkit.suites.case_files import load_cases
+from evalkit.suites.cases import to_suite
 from evalkit.suites.document import Document, Problem, is_text, nearest
 from evalkit.suites.expect import read_expect, read_params
 from evalkit.suites.prompt import Prompt, Suite
@@ -67,19 +69,21 @@ def suite_path(path_or_name: str | Path) -> Path:
     shipped = shipped_suites()
     if str(path) in shipped:
         return shipped[str(path)]
-    if path.is_file():
+    if path.exists():
         return path
     raise UnknownName("suite", str(path), shipped)
 
 
 def load_suite(path_or_name: str | Path) -> Suite:
-    """Load a suite from a YAML file, or a shipped one by name (`core`, `open-domain`).
+    """Load a suite from a YAML file, a shipped one by name (`core`, `open-domain`), or a folder of regression cases.
 
     Raises:
         SuiteError: The file has errors; the message lists all of them, one a line, each with file:line:column.
         UnknownName: No suite of that name is shipped.
     """
     path = suite_path(path_or_name)
+    if path.is_dir():
+        return to_suite(load_cases(path), name=path.name)
     suite, problems = _read(path)
     errors = [problem for problem in problems if problem.severity == "error"]
     if errors or suite is None:
