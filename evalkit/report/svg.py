@@ -1,0 +1,167 @@
+"""SVG for pages: matplotlib figures that follow the page's theme, and sparklines.
+
+A page's content security policy forbids style attributes, and colours must follow light and dark. So styles
+become presentation attributes, and the print colours become the page's own variables.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+from xml.etree import ElementTree
+
+from markupsafe import Markup, escape
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from evalkit.report.evidence import Window
+
+__all__ = [
+    "ACCENT",
+    "BAD",
+    "GOOD",
+    "INK",
+    "LINE",
+    "MUTED",
+    "SERIES",
+    "figure_bytes",
+    "inline_svg",
+    "sparkline",
+]
+
+INK, MUTED, LINE = "#15191e", "#59616b", "#d9dde2"
+ACCENT, GOOD, BAD = "#0b5cad", "#00694f", "#b54708"
+# Okabe and Ito's palette, for lines; always together with a dash or a marker, never for text.
+SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+
+_VARIABLES = {
+    INK: "currentColor",
+    MUTED: "var(--muted)",
+    LINE: "var(--line)",
+    ACCENT: "var(--accent)",
+    GOOD: "var(--good)",
+    BAD: "var(--bad)",
+    **{colour: f"var(--series-{index})" for index, colour in enumerate(SERIES, start=1)},
+}
+_SVG = "http://www.w3.org/2000/svg"
+_XLINK = "http://www.w3.org/1999/xlink"
+_FONT = re.compile(r"(?:(\d+|bold)\s+)?([\d.]+)px\s+(.*)")
+_REFERENCE = re.compile(r"url\(#([^)]+)\)")
+
+
+def figure_bytes(figure: Figure, file_format: str) -> bytes:
+    """A figure as `svg`, `png` or `pdf`; the same figure always gives the same bytes."""
+    import matplotlib as mpl
+
+    buffer = io.BytesIO()
+    metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {"Software": None}}[file_format]
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "evalkit", "pdf.fonttype": 42}):
+        figure.savefig(buffer, format=file_format, dpi=200, metadata=metadata, transparent=True)
+    return buffer.getvalue()
+
+
+def inline_svg(figure: Figure, name: str, label: str) -> Markup:
+    """A figure as an inline `<svg>` that takes the page's colours and font.
+
+    Args:
+        figure: drawn with the colours of this module.
+        name: prefix for the ids inside, unique on the page.
+        label: what the figure shows, for screen readers.
+    """
+    ElementTree.register_namespace("", _SVG)
+    ElementTree.register_namespace("xlink", _XLINK)
+    root = ElementTree.fromstring(figure_bytes(figure, "svg").decode())
+    for parent in list(root.iter()):
+        for child in list(parent):
+            tag = child.tag.rpartition("}")[2]
+            if tag in ("metadata", "style"):
+                parent.remove(child)
+    referenced = _references(root)
+    for element in root.iter():
+        _style_to_attributes(element)
+        _prefix_ids(element, name, referenced)
+    for attribute in ("width", "height", "version"):
+        root.attrib.pop(attribute, None)
+    root.set("role", "img")
+    root.set("aria-label", label)
+    root.set("class", "plot")
+    return Markup(ElementTree.tostring(root, encoding="unicode"))
+
+
+def _references(root: ElementTree.Element) -> set[str]:
+    found: set[str] = set()
+    for element in root.iter():
+        for value in element.attrib.values():
+            found.update(_REFERENCE.findall(value))
+            if value.startswith("#"):
+                found.add(value[1:])
+    return found
+
+
+def _prefix_ids(element: ElementTree.Element, name: str, referenced: set[str]) -> None:
+    identifier = element.attrib.pop("id", None)
+    if identifier in referenced:
+        element.set("id", f"{name}-{identifier}")
+    for key, value in list(element.attrib.items()):
+        if "url(#" in value:
+            element.set(key, _REFERENCE.sub(rf"url(#{name}-\1)", value))
+        elif key == f"{{{_XLINK}}}href" and value.startswith("#"):
+            element.set(key, f"#{name}-{value[1:]}")
+
+
+def _style_to_attributes(element: ElementTree.Element) -> None:
+    for declaration in element.attrib.pop("style", "").split(";"):
+        key, colon, value = (part.strip() for part in declaration.partition(":"))
+        if not colon:
+            continue
+        if key == "font":
+            match = _FONT.match(value)
+            if match:
+                element.set("font-size", match[2])
+                if match[1]:
+                    element.set("font-weight", match[1])
+        elif key not in ("font-family", "font-style", "font-variant", "font-stretch"):
+            element.set(key, value)
+    for key in ("fill", "stroke", "stop-color"):
+        if key in element.attrib:
+            colour = element.attrib[key].lower()
+            element.set(key, _VARIABLES.get(colour, element.attrib[key]))
+
+
+def sparkline(
+    values: Sequence[float],
+    *,
+    window: Window | None = None,
+    transition: bool = True,
+    width: int = 160,
+    height: int = 28,
+    label: str = "",
+) -> Markup:
+    """A series as a small line with its worst stretch shaded; empty for fewer than two values."""
+    if len(values) < 2:
+        return Markup()
+    low, high = min(values), max(values)
+    span = (high - low) or 1.0
+    step = width / (len(values) - 1)
+
+    def y(value: float) -> float:
+        return height - 3 - (value - low) / span * (height - 6)
+
+    points = " ".join(f"{index * step:.1f},{y(value):.1f}" for index, value in enumerate(values))
+    shade = Markup()
+    if window is not None:
+        last = min(len(values) - 1, window.last - 1 if transition else window.last)
+        left, right = max(0.0, (window.first - 0.5) * step), min(float(width), (last + 0.5) * step)
+        shade = Markup('<rect class="spark-window" x="{:.1f}" y="0" width="{:.1f}" height="{}"/>').format(
+            left, max(2.0, right - left), height
+        )
+        shade += Markup('<circle class="spark-peak" cx="{:.1f}" cy="{:.1f}" r="2.2"/>').format(
+            window.peak * step, y(values[window.peak])
+        )
+    return Markup(
+        '<svg class="spark" viewBox="-2 0 {} {}" preserveAspectRatio="none" role="img" aria-label="{}">'
+        '{}<polyline class="spark-line" points="{}"/></svg>'
+    ).format(width + 4, height, escape(label), shade, points)
