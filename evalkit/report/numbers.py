@@ -59,7 +59,7 @@ def format_number(value: float | None, decimals: int | None = None) -> str:
 def format_interval(low: float, high: float, decimals: int) -> str:
     """An interval in brackets; an open end is an infinity sign.
 
-    >>> format_interval(0.96812, 0.97445, 4), format_interval(-math.inf, math.inf, 2)
+    >>> format_interval(0.96812, 0.97436, 4), format_interval(-math.inf, math.inf, 2)
     ('[0.9681, 0.9744]', '[−∞, ∞]')
     """
     ends = [

@@ -109,7 +109,7 @@ def script_data(name: str, value: Any) -> str:
     Everything outside ASCII is escaped, so the file means the same under any encoding.
 
     >>> script_data("clips", {"text": "<é"})
-    'evalkitData("clips", {"text":"\\\\u003c\\\\u00e9"});\\n'
+    'evalkitData("clips", {"text":"\\u003c\\u00e9"});\n'
     """
     text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
     return f"evalkitData({json.dumps(name)}, {text.replace('<', chr(92) + 'u003c')});\n"
