@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _ARTICLES = frozenset({"a", "an", "the"})
 _WORDS = re.compile(r"\w+(?:'\w+)?")
 _JACCARD = 0.8
-_EDIT = 0.92
+_SPELLING = 0.82
 
 
 def normalise(text: str) -> str:
@@ -97,8 +97,9 @@ def _likeness(
     jaccard = shared / max(1, smaller + larger - shared)
     if jaccard >= _JACCARD:
         return "near-duplicate-text", f"shares {jaccard:.0%} of its words with"
-    if shared >= larger - 2:  # a misspelt word or a plural leaves nearly all words shared
-        ratio = SequenceMatcher(None, " ".join(first_words), " ".join(second_words), autojunk=False).ratio()
-        if ratio >= _EDIT:
-            return "near-duplicate-text", f"is {ratio:.0%} the same letters as"
+    other, own = first_set - second_set, second_set - first_set
+    if len(other) == len(own) == 1:  # a plural or a misspelt word
+        pair = (*other, *own)
+        if SequenceMatcher(None, *pair, autojunk=False).ratio() >= _SPELLING:
+            return "near-duplicate-text", f"differs only in {pair[1]!r} for {pair[0]!r} from"
     return None

@@ -63,7 +63,7 @@ def read_prompt_table(path: Path) -> list[TableRow]:
     rows = _records(path)
     if not rows:
         raise SuiteError(f"{path}: the table has no rows; expected a header and one row a prompt")
-    named = {name.strip().casefold(): name for name in rows[0][1] if name is not None}
+    named = {name.strip().casefold(): name for _, row in rows for name in row if name is not None}
     columns = {
         meaning: named[name]
         for meaning, names in _COLUMNS.items()
