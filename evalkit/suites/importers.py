@@ -219,14 +219,22 @@ def suite_yaml(suite: Suite) -> str:
         "prompts": entries,
     }
     document = {key: value for key, value in document.items() if value not in ("", {})}
-    return yaml.dump(document, Dumper=_NoAliases, sort_keys=False, allow_unicode=True, width=110)
+    return yaml.dump(document, Dumper=_SuiteDumper, sort_keys=False, allow_unicode=True, width=110)
 
 
-class _NoAliases(yaml.SafeDumper):
-    """A suite has no aliases, so equal lists are written out twice."""
+class _SuiteDumper(yaml.SafeDumper):
+    """Writes equal lists out twice (a suite has no aliases) and keeps every character of a text."""
 
     def ignore_aliases(self, data: object) -> bool:
         return True
+
+    def represent_text(self, text: str) -> yaml.ScalarNode:
+        # Unquoted, these line breaks would be folded into spaces when the suite is read.
+        style = '"' if re.search("[\\x85\\u2028\\u2029]", text) else None
+        return self.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_SuiteDumper.add_representer(str, _SuiteDumper.represent_text)
 
 
 def _recognise(path: Path) -> str:

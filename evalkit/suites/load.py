@@ -32,7 +32,7 @@ from evalkit.suites.similar import find_similar
 _SUITE_KEYS = ("suite", "version", "licence", "description", "categories", "prompts")
 _PROMPT_KEYS = ("id", "text", "category", "tags", "negative", "params", "expect", "notes")
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\u202a-\u202e\u2066-\u2069]")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 _MAX_TEXT = 5000
 
 

@@ -99,7 +99,7 @@ def _likeness(
         return "near-duplicate-text", f"shares {jaccard:.0%} of its words with"
     other, own = first_set - second_set, second_set - first_set
     if len(other) == len(own) == 1:  # a plural or a misspelt word
-        pair = (*other, *own)
-        if SequenceMatcher(None, *pair, autojunk=False).ratio() >= _SPELLING:
-            return "near-duplicate-text", f"differs only in {pair[1]!r} for {pair[0]!r} from"
+        (before,), (after,) = other, own
+        if SequenceMatcher(None, before, after, autojunk=False).ratio() >= _SPELLING:
+            return "near-duplicate-text", f"differs only in {after!r} for {before!r} from"
     return None

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 
 from evalkit.errors import SuiteError
 from evalkit.suites import (
@@ -199,7 +199,7 @@ def test_missing_files_and_wrong_encodings(tmp_path: Path) -> None:
     (tmp_path / "latin.csv").write_bytes("prompt\nÄpfel\n".encode("latin-1"))
     with pytest.raises(SuiteError, match="cannot be read as UTF-8"):
         import_suite(tmp_path / "latin.csv")
-    with pytest.raises(SuiteError, match="no .txt file in this folder"):
+    with pytest.raises(SuiteError, match=r"no \.txt file in this folder"):
         import_suite(tmp_path)
 
 
@@ -211,6 +211,7 @@ def test_an_imported_suite_is_a_suite_file_that_loads_back(tmp_path: Path) -> No
     assert read_prompts(path).digest == suite.digest
 
 
+@settings(max_examples=40)
 @given(SUITES)
 def test_any_writable_suite_round_trips(tmp_path_factory: pytest.TempPathFactory, suite: Suite) -> None:
     path = tmp_path_factory.mktemp("suite") / "s.yaml"

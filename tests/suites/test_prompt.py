@@ -6,7 +6,7 @@ import pickle
 from collections import Counter
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evalkit.errors import SuiteError
@@ -83,6 +83,7 @@ def test_frozen_mappings_compare_like_dicts_and_ignore_order() -> None:
     assert hash(first) == hash(second)
 
 
+@settings(max_examples=40)
 @given(SUITES)
 def test_a_suites_digest_ignores_order_and_source_but_no_prompt(suite: Suite) -> None:
     turned = Suite(suite.name, suite.version, suite.licence, "other words", suite.prompts[::-1], "elsewhere")
