@@ -131,7 +131,10 @@ def _list_files(folder: Path, prompts_file: Path | None) -> tuple[list[_File], l
     strange: list[str] = []
     for root, folders, names in os.walk(folder):
         here = Path(root)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        # A run written inside the folder must not feed its own previews to the next scan.
+        folders[:] = sorted(
+            name for name in folders if not name.startswith(".") and not (here / name / "plan.json").is_file()
+        )
         shown = sorted(name for name in names if not name.startswith("."))
         relative = here.relative_to(folder).as_posix()
         suffixes = {Path(name).suffix.lower() for name in shown}
