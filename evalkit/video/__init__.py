@@ -3,6 +3,7 @@
     probe, decode, decode_with_info       files and folders to `Video`
     decode_untrusted                      the same for uploads, in a child process with hard limits
     encode_lossless, encode_preview       `Video` to files
+    recompress                            `Video` after a pass through a lossy file
     Limits, DEFAULT_LIMITS, decoder_id    caps on a clip; what decoded it
 
 Names are resolved on first use, so that a decoding child process never imports torch.
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from evalkit.video.clip import Video
     from evalkit.video.decoding import Decoded, decode, decode_with_info
-    from evalkit.video.encoding import encode_lossless
+    from evalkit.video.encoding import encode_lossless, recompress
     from evalkit.video.files import file_digest, probe
     from evalkit.video.info import VideoInfo
     from evalkit.video.limits import DEFAULT_LIMITS, UNTRUSTED_LIMITS, Limits
@@ -30,6 +31,7 @@ _HOMES = {
     "decode": "decoding",
     "decode_with_info": "decoding",
     "encode_lossless": "encoding",
+    "recompress": "encoding",
     "file_digest": "files",
     "probe": "files",
     "Preview": "preview",
@@ -58,6 +60,7 @@ __all__ = [
     "encode_preview",
     "file_digest",
     "probe",
+    "recompress",
 ]
 
 

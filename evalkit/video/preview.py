@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from evalkit.video.clip import Video
-from evalkit.video.encoding import rgb_frames, write_atomically
+from evalkit.video.encoding import padded_to_even, rgb_frames, write_atomically
 
 __all__ = ["Preview", "encode_preview"]
 
@@ -87,7 +87,7 @@ def _enlarged(frame: NDArray[np.uint8], max_height: int) -> NDArray[np.uint8]:
     if factor > 1:
         frame = frame.repeat(factor, axis=0).repeat(factor, axis=1)
     if frame.shape[0] <= max_height:
-        frame = np.pad(frame, ((0, frame.shape[0] % 2), (0, frame.shape[1] % 2), (0, 0)), mode="edge")
+        frame = padded_to_even(frame)
     return frame
 
 
