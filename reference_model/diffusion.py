@@ -7,7 +7,7 @@ module alone; the pipeline samples with the schedulers of diffusers, which a tes
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -35,6 +35,17 @@ def scales(sigma: Tensor, sigma_data: float, ndim: int) -> Scales:
 def draw_sigma(count: int, mean: float, spread: float, generator: torch.Generator) -> Tensor:
     """Log-normal noise levels (B,)."""
     return (torch.randn(count, generator=generator) * spread + mean).exp()
+
+
+def clip_noise(shape: Sequence[int], generator: torch.Generator, shared: float = 0.5) -> Tensor:
+    """Gaussian noise (B, T, ...) of unit variance, of which the share `shared` is the same in all frames of a clip.
+
+    Frames that start from related noise settle on the same look where the prompt leaves it open (Ge et al., "Preserve
+    Your Own Correlation", arXiv:2305.10474).
+    """
+    own = torch.randn(tuple(shape), generator=generator)
+    common = torch.randn(shape[0], 1, *shape[2:], generator=generator)
+    return math.sqrt(1 - shared) * own + math.sqrt(shared) * common
 
 
 def karras_sigmas(steps: int, low: float, high: float, rho: float = 7.0) -> Tensor:

@@ -105,7 +105,7 @@ class Painter(nn.Module):
 class Refiner(nn.Module):
     """Second stage: noisy frames at full size, the enlarged (and noised) base clip, its noise level and the caption."""
 
-    def __init__(self, width: int = 48, text_width: int = 128) -> None:
+    def __init__(self, width: int = 40, text_width: int = 128) -> None:
         super().__init__()
         self.settings = {"width": width, "text_width": text_width}
         context = 4 * width
@@ -114,7 +114,6 @@ class Refiner(nn.Module):
         self.objects = nn.Linear(SLOTS * text_width, context)
         self.enter = nn.Conv2d(24, width, 3, padding=1)
         self.high1, self.high2 = Residual(width, width, context), Residual(width, width, context)
-        self.time0 = Temporal(width)
         self.down1 = nn.Conv2d(width, 2 * width, 2, stride=2)
         self.middle1, self.middle2 = Residual(2 * width, 2 * width, context), Residual(2 * width, 2 * width, context)
         self.attend = TextAttention(2 * width, text_width)
@@ -123,9 +122,7 @@ class Refiner(nn.Module):
         self.low = Residual(2 * width, 2 * width, context)
         self.time2 = Temporal(2 * width)
         self.up2 = nn.Conv2d(2 * width, 2 * width, 1)
-        self.middle3 = Residual(2 * width, 2 * width, context)
         self.up1 = nn.Conv2d(2 * width, width, 1)
-        self.high3, self.high4 = Residual(width, width, context), Residual(width, width, context)
         self.norm = nn.GroupNorm(8, width)
         self.leave = nn.Conv2d(width, 12, 3, padding=1)
 
@@ -135,12 +132,11 @@ class Refiner(nn.Module):
         context = self.level(noise) + self.draft_level(draft_noise) + self.scene(text[:, SLOTS])
         context = F.silu(context + self.objects(text[:, :SLOTS].flatten(1)))
         h = F.pixel_unshuffle(torch.cat([x, draft], 2).flatten(0, 1), 2)
-        h = self.time0(self.high2(self.high1(self.enter(h), context, frames), context, frames), frames)
-        m = self.attend(self.middle1(self.down1(h), context, frames), text, frames)
-        m = self.time1(self.middle2(m, context, frames), frames)
+        h = self.high1(self.enter(h), context, frames)
+        m = self.time1(self.attend(self.middle1(self.down1(h), context, frames), text, frames), frames)
         low = self.time2(self.low(self.down2(m), context, frames), frames)
-        m = self.middle3(m + _double(self.up2(low)), context, frames)
-        h = self.high4(self.high3(h + _double(self.up1(m)), context, frames), context, frames)
+        m = self.middle2(m + _double(self.up2(low)), context, frames)
+        h = self.high2(h + _double(self.up1(m)), context, frames)
         return F.pixel_shuffle(self.leave(F.silu(self.norm(h))), 2).unflatten(0, (-1, frames))
 
     def denoise(self, x: Tensor, sigma: Tensor, draft: Tensor, draft_sigma: Tensor, text: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from reference_model.diffusion import draw_sigma, karras_sigmas, sample_euler, scales
+from reference_model.diffusion import clip_noise, draw_sigma, karras_sigmas, sample_euler, scales
 from reference_model.layout import draw_layout
 from reference_model.networks import SIGMA_DATA, Painter
 from reference_model.text import Tokenizer
@@ -44,7 +44,7 @@ class BaseStage:
         )
         clean = batch.frames(height, width)
         sigma = draw_sigma(len(clean), SIGMA_MEAN, SIGMA_SPREAD, draw.noise).clamp(SIGMA_LOW, SIGMA_HIGH)
-        noise = torch.randn(clean.shape, generator=draw.noise)
+        noise = clip_noise(clean.shape, draw.noise)
         return paint_losses(module, batch, clean, batch.text, sigma.to(self.device), noise.to(self.device)).mean()
 
     def probe(self, module: nn.Module, folder: Path, step: int) -> dict[str, float]:
@@ -58,7 +58,7 @@ class BaseStage:
         )
         truth = batch.frames(SIZE, SIZE)
         plan = module.plan(draw_layout(batch.objects, batch.camera, batch.phase, SIZE, SIZE), batch.text)
-        noise = torch.randn(truth.shape, generator=draw.noise).to(self.device)
+        noise = clip_noise(truth.shape, draw.noise).to(self.device)
         made = sample_euler(
             lambda x, sigma: module.denoise(x, sigma, plan, batch.text), noise, karras_sigmas(8, SIGMA_LOW, SIGMA_HIGH)
         )
@@ -78,7 +78,7 @@ class BaseStage:
         batch = batch_of(scenes, [pair[0] for pair in captions], times, self.encoder, self.tokenizer, self.device)
         clean = batch.frames(SIZE, SIZE)
         sigma = draw_sigma(count, 0.5, 1.0, draw.noise).to(self.device)
-        noise = torch.randn(clean.shape, generator=draw.noise).to(self.device)
+        noise = clip_noise(clean.shape, draw.noise).to(self.device)
         wrong = encode_texts(self.encoder, self.tokenizer, [pair[1] for pair in captions], self.device)
         losses = [paint_losses(module, batch, clean, text, sigma, noise).mean() for text in (batch.text, wrong)]
         return float(losses[1] / losses[0] - 1)

@@ -90,6 +90,8 @@ def train(config: Config, stage: Stage, folder: Path, until: int | None = None, 
     Writes `checkpoint.pt` (everything needed to resume), `model.safetensors` (average of the weights), `log.jsonl`.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    # Moments of weights whose gradient is zero decay into denormal numbers, which made steps on a CPU six times slower.
+    torch.set_flush_denormal(True)
     torch.manual_seed(config.seed)
     module = stage.build()
     average = {name: value.detach().clone() for name, value in module.state_dict().items()}

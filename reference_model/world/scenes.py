@@ -25,8 +25,8 @@ from reference_model.world.attributes import (
 )
 
 RADIUS: dict[str, float] = {"small": 0.24, "medium": 0.34, "large": 0.50}
-REACH = 1.35
-"""The farthest point of any shape is at most this many radii from its centre."""
+REACH = 1.4
+"""How many radii from its centre an object is kept inside the frame (the tips of stars and triangles reach 1.55)."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,8 @@ def sample_scene(rng: random.Random, options: SceneOptions | None = None) -> Sce
         motion = rng.choice(("still", "left", "right", "up", "down", "rotate"))
         if motion == "rotate" and shape == "circle":
             motion = "still"
-        one = SceneObject(shape, colour, rng.choice(("small", "medium")), (motion,))
+        size = "small" if count == 3 and motion in UNIT else rng.choice(("small", "medium"))
+        one = SceneObject(shape, colour, size, (motion,))
         return compose(rng, (one,) * count, aspect=options.aspect, **attributes)
     motions: tuple[str, ...] = (rng.choice([m for m in MOTIONS if m != "rotate" or shape != "circle"]),)
     if kind == "events":
@@ -225,8 +226,8 @@ def _place_group(rng: random.Random, scene: Scene) -> Scene:
         spots = [(-0.5 * wide, 0.0), (0.5 * wide, 0.0)] if rng.random() < 0.5 else [(0.0, -0.5 * high), (0.0, 0.5 * high)]
     else:
         flip = rng.choice((-1.0, 1.0))
-        spots = [(-0.5 * wide, 0.4 * flip * high), (0.0, -0.44 * flip * high), (0.5 * wide, 0.4 * flip * high)]
-    radius = min(scene.objects[0].radius, 0.26 if count == 3 and motion in UNIT else 1.0)
+        spots = [(-0.54 * wide, 0.44 * flip * high), (0.0, -0.5 * flip * high), (0.54 * wide, 0.44 * flip * high)]
+    radius = scene.objects[0].radius if count == 2 or motion not in UNIT else RADIUS["small"]
     reach = radius * REACH
     along = wide if motion in ("left", "right") else high
     travel = min(rng.uniform(0.6, 1.0), 2 * (along - reach) - 0.1)

@@ -1,0 +1,146 @@
+"""Stage `refiner`: from an enlarged, degraded and noised small clip to the clean clip at full size."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from reference_model.diffusion import clip_noise, draw_sigma, karras_sigmas, sample_euler, scales
+from reference_model.layout import draw_layout
+from reference_model.networks import SIGMA_DATA, Painter, Refiner
+from reference_model.text import Tokenizer
+from reference_model.train.data import load_text_encoder, training_pair
+from reference_model.train.loop import Config, Draw
+from reference_model.train.pixels import FRAMES, Batch, batch_of, draw_batch, save_sheet
+from reference_model.world import frame_times
+from reference_model.world.attributes import STYLES
+
+SIGMA_MEAN, SIGMA_SPREAD = -0.6, 1.3
+SIGMA_LOW, SIGMA_HIGH = 0.01, 10.0
+DRAFT_LOW, DRAFT_HIGH = 0.02, 1.0
+SIZE = 64
+RESTYLE_ABOVE = 0.25
+"""From this draft noise on, some drafts are of another style than the caption's, so strong refining can restyle."""
+
+
+def draft_sigma(strength: float) -> float:
+    """Noise put on the enlarged base clip for a strength in [0, 1]."""
+    return DRAFT_LOW * (DRAFT_HIGH / DRAFT_LOW) ** strength
+
+
+def start_sigma(strength: float) -> float:
+    """Noise level from which sampling starts: ten times that of the draft."""
+    return 10 * draft_sigma(strength)
+
+
+class RefinerStage:
+    """EDM loss. `settings`: text, base (weights files), frames, width, and base_width of the painter."""
+
+    def __init__(self, config: Config, device: torch.device) -> None:
+        self.config, self.device = config, device
+        self.tokenizer = Tokenizer.of_world()
+        self.encoder = load_text_encoder(Path(config.settings["text"]), self.tokenizer).to(device)
+        self.painter = Painter(width=int(config.settings.get("base_width", 32))).to(device).eval()
+        self.painter.load_state_dict(load_file(config.settings["base"]))
+        self.painter.requires_grad_(requires_grad=False)
+
+    def build(self) -> nn.Module:
+        """The refiner."""
+        return Refiner(width=int(self.config.settings.get("width", 40))).to(self.device)
+
+    def loss(self, module: nn.Module, draw: Draw) -> Tensor:
+        """Mean loss of one batch: half the drafts are what the base makes of a noisy small clip, half degraded truth."""
+        frames = int(self.config.settings.get("frames", 2))
+        height, width = draw.scenes.choice(((64, 64),) * 6 + ((48, 80), (80, 48)))
+        batch = draw_batch(
+            draw.scenes, self.config.batch, frames, width / height, self.encoder, self.tokenizer, self.device
+        )
+        clean = batch.frames(height, width)
+        spread = torch.rand(len(clean), generator=draw.noise)
+        level = DRAFT_LOW * (DRAFT_HIGH / DRAFT_LOW) ** spread
+        restyle = [float(value) > RESTYLE_ABOVE and draw.scenes.random() < 0.35 for value in level]
+        draft = self.draft(batch, restyle, height, width, draw)
+        draft = draft + clip_noise(draft.shape, draw.noise).to(self.device) * level.view(-1, 1, 1, 1, 1).to(self.device)
+        sigma = draw_sigma(len(clean), SIGMA_MEAN, SIGMA_SPREAD, draw.noise).clamp(SIGMA_LOW, SIGMA_HIGH).to(self.device)
+        noisy = clean + clip_noise(clean.shape, draw.noise).to(self.device) * sigma.view(-1, 1, 1, 1, 1)
+        by, other = scales(sigma, SIGMA_DATA, 5), scales(level.to(self.device), SIGMA_DATA, 5)
+        output = module(by.into * noisy, by.noise, other.into * draft, other.noise, batch.text)
+        target = (clean - by.skip * noisy) / by.out
+        weight = 1 + 2 * draw_layout(batch.objects, batch.camera, batch.phase, height, width).near.sum(2, keepdim=True)
+        return ((output - target) ** 2 * weight).mean()
+
+    @torch.no_grad()
+    def draft(self, batch: Batch, restyle: list[bool], height: int, width: int, draw: Draw) -> Tensor:
+        """Small clips with the base's or simulated faults, enlarged; where `restyle`, in another style."""
+        scenes = [
+            replace(scene, style=draw.scenes.choice(list(STYLES))) if other else scene
+            for scene, other in zip(batch.scenes, restyle, strict=True)
+        ]
+        small = batch._replace(scenes=scenes).frames(height // 2, width // 2)
+        noise = clip_noise(small.shape, draw.noise).to(self.device)
+        painted = torch.tensor([not other and draw.scenes.random() < 0.5 for other in restyle])
+        if bool(painted.any()):
+            sigma = draw_sigma(len(small), 0.3, 1.0, draw.noise).clamp(0.1, 10.0).to(self.device)
+            layout = draw_layout(batch.objects, batch.camera, batch.phase, height // 2, width // 2)
+            noisy = small + noise * sigma.view(-1, 1, 1, 1, 1)
+            made = self.painter.denoise(noisy, sigma, self.painter.plan(layout, batch.text), batch.text)
+            small = torch.where(painted.to(self.device).view(-1, 1, 1, 1, 1), made, small)
+        return enlarge(degrade(small, ~painted, draw), height, width)
+
+    def probe(self, module: nn.Module, folder: Path, step: int) -> dict[str, float]:
+        """PSNR against bicubic on degraded truth, change between frames against truth's, and a sheet."""
+        draw = Draw.of(self.config.seed, 0, "sheet")
+        pairs = [training_pair(draw.scenes, empty=0, fragment=0) for _ in range(12)]
+        times = [frame_times(FRAMES)[:6]] * len(pairs)
+        batch = batch_of([p[0] for p in pairs], [p[1].text for p in pairs], times, self.encoder, self.tokenizer, self.device)
+        truth = batch.frames(SIZE, SIZE)
+        small = degrade(batch.frames(SIZE // 2, SIZE // 2), torch.ones(len(truth), dtype=torch.bool), draw)
+        bicubic = enlarge(small, SIZE, SIZE)
+        figures = {"psnr_bicubic": psnr(bicubic, truth)}
+        rows = {}
+        for strength in (0.3, 0.6):
+            level = torch.full((len(truth),), draft_sigma(strength), device=self.device)
+            draft = bicubic + clip_noise(truth.shape, draw.noise).to(self.device) * level[0]
+            sigmas = karras_sigmas(4, SIGMA_LOW * 2, start_sigma(strength))
+            noise = clip_noise(truth.shape, draw.noise).to(self.device)
+            made = sample_euler(
+                lambda x, sigma, d=draft, lv=level: module.denoise(x, sigma, d, lv, batch.text),
+                noise + bicubic / sigmas[0],
+                sigmas,
+            )
+            figures[f"psnr_{strength}"] = psnr(made, truth)
+            figures[f"change_{strength}"] = float((made[:, 1:] - made[:, :-1]).abs().mean() / (truth[:, 1:] - truth[:, :-1]).abs().mean())
+            rows[strength] = made
+        sheet = [row for trio in zip(bicubic, rows[0.3], truth, strict=True) for row in trio]
+        save_sheet(sheet, folder / "sheets" / f"{step:06d}.png", zoom=1, every=2)
+        return figures
+
+
+def degrade(small: Tensor, chosen: Tensor, draw: Draw) -> Tensor:
+    """Blur, a little noise and a shift of brightness on the chosen clips, as a weak base would make them."""
+    count = len(small)
+    blur = (torch.rand(count, generator=draw.noise) * 0.7).to(small.device).view(-1, 1, 1, 1, 1)
+    soft = F.avg_pool2d(small.flatten(0, 1), 3, 1, 1, count_include_pad=False).view_as(small)
+    grain = (torch.rand(count, generator=draw.noise) ** 2 * 0.15).to(small.device).view(-1, 1, 1, 1, 1)
+    shift = (torch.randn(count, 1, 3, 1, 1, generator=draw.noise) * 0.03).to(small.device)
+    noise = torch.randn(small.shape, generator=draw.noise).to(small.device)
+    return torch.where(chosen.to(small.device).view(-1, 1, 1, 1, 1), small + (soft - small) * blur + grain * noise + shift, small)
+
+
+def enlarge(small: Tensor, height: int, width: int) -> Tensor:
+    """Bicubic to the full size."""
+    big = F.interpolate(small.flatten(0, 1), (height, width), mode="bicubic", align_corners=False, antialias=False)
+    return big.unflatten(0, small.shape[:2]).clamp(-1, 1)
+
+
+def psnr(made: Tensor, truth: Tensor) -> float:
+    """Peak signal-to-noise ratio in dB of frames in [-1, 1]."""
+    return 10 * math.log10(4 / float(((made.clamp(-1, 1) - truth) ** 2).mean()))
+
+
