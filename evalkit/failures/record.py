@@ -235,7 +235,7 @@ class Confirmation(_Part):
     failed_seeds: tuple[Seed, ...] = ()
     metric_id: Line = ""
     limit: float | None = None
-    values: dict[str, float | None] = Field({}, description="seed to the detector's value")
+    values: dict[str, float | None] = {}  # seed to the detector's value
     note: Prose = ""
 
     @model_validator(mode="after")
@@ -268,7 +268,7 @@ class FailureReport(_Part):
     detectors: Annotated[tuple[Detector, ...], Field(max_length=200)] = ()
     confirmations: Annotated[tuple[Confirmation, ...], Field(max_length=200)] = ()
     duplicate_of: Ulid | None = None
-    case: Line = Field("", description="id of the regression case that it was promoted to")
+    case: Line = ""  # id of the regression case that it was promoted to
     tags: Annotated[tuple[Word, ...], Field(max_length=50)] = ()
 
     @property
