@@ -206,7 +206,7 @@ class Document:
             self.error(
                 None,
                 "empty-file",
-                "the file is empty; a suite needs `suite`, `version`, `licence` and `prompts`",
+                "the file is empty; write its content, or restore it",
             )
         return root
 
@@ -217,7 +217,7 @@ class Document:
         for event in yaml.parse(text, Loader=_LOADER):
             if isinstance(event, yaml.AliasEvent):
                 aliases += 1
-                message = f"alias `*{event.anchor}` is not allowed in a suite; write the value out"
+                message = f"alias `*{event.anchor}` is not allowed; write the value out"
                 self.error(event.start_mark, "alias", message)
             elif isinstance(event, yaml.CollectionStartEvent):
                 depth += 1
