@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 __all__ = ["suites_app"]
 
 suites_app = typer.Typer(
-    help="List, show, check and import suites of prompts.", no_args_is_help=True, rich_markup_mode=None
+    help="List, show, check and import suites of prompts.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
 )
 
 SuiteArgument = Annotated[str, typer.Argument(help="A suite file, or the name of a shipped suite.")]

@@ -18,7 +18,7 @@ import os
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -110,10 +110,7 @@ def scan_folder(
     if layout == "csv" and not rows:
         raise SuiteError("layout `csv` needs --prompts with a table that has a `file` column")
     if not files and not any(_inside(row.file, folder, prompts_file) for row in rows):
-        looked = ", ".join(sorted(CLIP_SUFFIXES))
-        raise SuiteError(
-            f"{folder}: holds no clips (looked for {looked} and folders of frames); check the path"
-        )
+        raise _no_clips(folder)
     chosen = layout or ("csv" if rows else _recognise(files, suite))
     if chosen == "csv" and prompts_file is not None:
         clips = _from_table(folder, files, rows, prompts_file)
@@ -123,6 +120,37 @@ def scan_folder(
             clips += _missing(clips, suite)
     clips = _unique(clips, numbered=chosen == "csv")
     return FolderScan(tuple(clips), _suite_of(clips, suite, folder), chosen, tuple(remarks))
+
+
+def list_clips(folder: Path) -> dict[str, Path]:
+    """Return the clips of a folder by their path in it without suffix (`numeracy/0001`).
+
+    Raises:
+        SuiteError: No such folder, or no clips in it.
+    """
+    if not folder.is_dir():
+        raise SuiteError(f"{folder}: no such folder; give the folder that holds the clips")
+    files, _ = _list_files(folder, None)
+    if not files:
+        raise _no_clips(folder)
+    return {file.group + "/" * bool(file.group) + file.stem: file.path for file in reversed(files)}
+
+
+def clip_stems(prompt_id: str, text: str, sample_index: int) -> Iterator[str]:
+    """Yield the names under which any layout keeps a clip, as `list_clips` spells them, the likeliest first."""
+    yield f"{prompt_id}-{sample_index}"
+    yield f"{prompt_id}_{sample_index}"
+    if sample_index == 0:
+        yield prompt_id
+        if numbered := re.fullmatch(r"(.+)-(\d{4})", prompt_id):
+            yield numbered[2] if numbered[1] == "evalcrafter" else f"{numbered[1]}/{numbered[2]}"
+    for name in _file_names(text) if text else ():
+        yield f"{name}-{sample_index}"
+
+
+def _no_clips(folder: Path) -> SuiteError:
+    looked = ", ".join(sorted(CLIP_SUFFIXES))
+    return SuiteError(f"{folder}: holds no clips (looked for {looked} and folders of frames); check the path")
 
 
 def _list_files(folder: Path, prompts_file: Path | None) -> tuple[list[_File], list[str]]:
