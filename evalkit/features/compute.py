@@ -93,10 +93,17 @@ class ClipVector(NamedTuple):
 
 @dataclass(frozen=True)
 class TextFeatures:
-    """Text features of every prompt in the suite, computed once."""
+    """Text features of every prompt in the suite, computed once.
+
+    Args:
+        by_request: the features of the texts that an encoder can read.
+        problems: encoders that failed altogether.
+        unsuited: texts that one encoder cannot read (words outside its vocabulary), with its reason.
+    """
 
     by_request: Mapping[FeatureRequest, SuiteTexts] = field(default_factory=dict)
     problems: Mapping[FeatureRequest, FeatureProblem] = field(default_factory=dict)
+    unsuited: Mapping[tuple[FeatureRequest, str], FeatureProblem] = field(default_factory=dict)
 
 
 class FeaturePlan:
@@ -179,24 +186,38 @@ class FeaturePlan:
         distinct = tuple(dict.fromkeys(texts))
         found: dict[FeatureRequest, SuiteTexts] = {}
         problems: dict[FeatureRequest, FeatureProblem] = {}
+        unsuited: dict[tuple[FeatureRequest, str], FeatureProblem] = {}
         for request in self.order:
             if request in self.problems or self.specs[request].subject != "text":
                 continue
-            extractor, spec = self.extractors[request], self.specs[request]
+            rows: dict[str, Tensors] = {}
             try:
-                rows: dict[str, Tensors] = {}
                 for text in distinct:
-                    tensors = store.get(request, spec, text) if store is not None and spec.cached else None
-                    if tensors is None:
-                        inputs = {need: found[need].rows[text] for need in extractor.requires}
-                        tensors = dict(extractor.extract(text, inputs))
-                        if store is not None and spec.cached:
-                            store.put(request, spec, text, tensors)
-                    rows[text] = tensors
-                found[request] = SuiteTexts(rows)
+                    try:
+                        rows[text] = self._text_feature(request, text, found, store)
+                    except NotApplicable as error:
+                        unsuited[request, text] = problem_of(error)
             except Exception as error:
                 problems[request] = problem_of(error)
-        return TextFeatures(found, problems)
+                continue
+            found[request] = SuiteTexts(rows)
+        return TextFeatures(found, problems, unsuited)
+
+    def _text_feature(
+        self,
+        request: FeatureRequest,
+        text: str,
+        found: Mapping[FeatureRequest, SuiteTexts],
+        store: FeatureStore | None,
+    ) -> Tensors:
+        extractor, spec = self.extractors[request], self.specs[request]
+        tensors = store.get(request, spec, text) if store is not None and spec.cached else None
+        if tensors is None:
+            inputs = {need: found[need].rows[text] for need in extractor.requires}
+            tensors = dict(extractor.extract(text, inputs))
+            if store is not None and spec.cached:
+                store.put(request, spec, text, tensors)
+        return tensors
 
     def clip_features(
         self,
@@ -264,6 +285,8 @@ class FeaturePlan:
                 problems[request] = FeatureProblem("not_applicable", "the clip has no prompt")
             elif record.prompt.text in rows:
                 features[request] = rows[record.prompt.text]
+            elif (request, record.prompt.text) in texts.unsuited:
+                problems[request] = texts.unsuited[request, record.prompt.text]
             else:
                 problems[request] = FeatureProblem(
                     "failed",

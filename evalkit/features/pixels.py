@@ -1,4 +1,4 @@
-"""Analytic features straight from pixels: the frames themselves, and luma at a bounded size."""
+"""Analytic features straight from pixels: the frames themselves, luma and chroma at a bounded size."""
 
 from __future__ import annotations
 
@@ -14,9 +14,14 @@ from evalkit.features.protocol import ExtractorSpec, FeatureRequest
 if TYPE_CHECKING:
     from evalkit.video import Video
 
-__all__ = ["LUMA", "Frames", "Luma", "bounded_size", "luma_of"]
+__all__ = ["Frames", "Luma", "bounded_size", "planes_of"]
 
-_BT601 = (0.299, 0.587, 0.114)
+# Rows: Y, Cb, Cr of full-range BT.601 without the offset of 128.
+_BT601 = (
+    (0.299, 0.587, 0.114),
+    (-0.168736, -0.331264, 0.5),
+    (0.5, -0.418688, -0.081312),
+)
 
 
 class Frames:
@@ -36,7 +41,7 @@ class Frames:
 
 
 class Luma:
-    """Luma `(T, h, w)`, float32 in 0..255 (BT.601 weights on RGB), reduced to a bounded size.
+    """Luma and chroma (BT.601 on RGB), float32 in 0..255 and -127.5..127.5, reduced to a bounded size.
 
     Args:
         short_side: the shorter side is reduced to this by area averaging; smaller clips keep their size, since
@@ -57,20 +62,18 @@ class Luma:
             id="luma",
             version="1",
             subject="clip",
-            title="luma",
-            preprocessing=f"BT.601 luma of RGB, float32 0..255, area-reduced to a short side of {self.short_side}",
+            title="luma and chroma",
+            preprocessing=f"full-range BT.601 of RGB, float32, area-reduced to a short side of {self.short_side}",
             cached=False,
         )
 
     def extract(
         self, subject: Video | str, inputs: Mapping[FeatureRequest, Mapping[str, torch.Tensor]]
     ) -> Mapping[str, torch.Tensor]:
-        """`{"luma": float32 (T, h, w)}`."""
+        """`{"luma": float32 (T, h, w), "chroma": float32 (T, h, w, 2)}`."""
         assert not isinstance(subject, str)
-        return {"luma": luma_of(subject.frames, self.short_side)}
-
-
-LUMA = FeatureRequest("luma")
+        planes = planes_of(subject.frames, self.short_side)
+        return {"luma": planes[..., 0].contiguous(), "chroma": planes[..., 1:].contiguous()}
 
 
 def bounded_size(height: int, width: int, short_side: int) -> tuple[int, int]:
@@ -84,14 +87,14 @@ def bounded_size(height: int, width: int, short_side: int) -> tuple[int, int]:
     return max(1, round(height * scale)), max(1, round(width * scale))
 
 
-def luma_of(frames: torch.Tensor, short_side: int) -> torch.Tensor:
-    """Luma of uint8 frames `(T, 3, H, W)` as float32 `(T, h, w)` in 0..255."""
+def planes_of(frames: torch.Tensor, short_side: int) -> torch.Tensor:
+    """Luma and chroma of uint8 frames `(T, 3, H, W)` as float32 `(T, h, w, 3)`."""
     import cv2
 
     _, _, height, width = frames.shape
     size = bounded_size(height, width, short_side)
-    weights = np.asarray([_BT601], dtype=np.float32)
-    result = np.empty((len(frames), *size), dtype=np.float32)
+    weights = np.asarray(_BT601, dtype=np.float32)
+    result = np.empty((len(frames), *size, 3), dtype=np.float32)
     for index, frame in enumerate(frames.permute(0, 2, 3, 1).numpy()):
         picture = np.ascontiguousarray(frame)
         if size != (height, width):

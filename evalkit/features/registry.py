@@ -18,6 +18,11 @@ EXTRACTORS = Registry(
         "frames": "evalkit.features.pixels:Frames",
         "luma": "evalkit.features.pixels:Luma",
         "flow": "evalkit.features.flow:Flow",
+        "image": "evalkit.features.image:Image",
+        "text": "evalkit.features.text:Text",
+        "clip_text": "evalkit.features.text:ClipText",
+        "video": "evalkit.features.video:Video",
+        "conse": "evalkit.features.text:Conse",
     },
 )
 

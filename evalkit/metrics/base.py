@@ -6,16 +6,13 @@ import inspect
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
-from evalkit.features.protocol import FeatureRequest
+from evalkit.features.requests import FLOW, FRAMES, LUMA, image_request
 from evalkit.metrics.spec import ClipScore, MetricSpec
 
 if TYPE_CHECKING:
-    from evalkit.features.protocol import ClipFeatures
+    from evalkit.features.protocol import ClipFeatures, FeatureRequest
 
-__all__ = ["FRAMES", "LUMA", "BaseMetric", "constructor_params"]
-
-FRAMES = FeatureRequest("frames")
-LUMA = FeatureRequest("luma")
+__all__ = ["FLOW", "FRAMES", "LUMA", "BaseMetric", "constructor_params", "image_request"]
 
 
 def constructor_params(instance: object) -> dict[str, str | int | float | bool | None]:

@@ -1,1 +1,46 @@
-"""Metrics as pure functions on tensors: no files, no state, no global randomness."""
+"""The mathematics of the metrics: pure functions on tensors, without files, networks or state."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from evalkit.metrics.functional.coherence import coherence, warp_error
+    from evalkit.metrics.functional.consistency import clip_consistency, feature_consistency
+    from evalkit.metrics.functional.flicker import flicker
+    from evalkit.metrics.functional.frames import frame_differences
+    from evalkit.metrics.functional.frechet import frechet_distance
+    from evalkit.metrics.functional.kernels import mmd, precision_recall_density_coverage
+    from evalkit.metrics.functional.picture import sharpness
+
+_HOMES = {
+    "clip_consistency": "consistency",
+    "coherence": "coherence",
+    "feature_consistency": "consistency",
+    "flicker": "flicker",
+    "frame_differences": "frames",
+    "frechet_distance": "frechet",
+    "mmd": "kernels",
+    "precision_recall_density_coverage": "kernels",
+    "sharpness": "picture",
+    "warp_error": "coherence",
+}
+
+__all__ = [
+    "clip_consistency",
+    "coherence",
+    "feature_consistency",
+    "flicker",
+    "frame_differences",
+    "frechet_distance",
+    "mmd",
+    "precision_recall_density_coverage",
+    "sharpness",
+    "warp_error",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

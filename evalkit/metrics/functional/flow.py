@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-__all__ = ["visible_mask", "warp"]
+__all__ = ["boundary_mask", "inside_mask", "occlusion_mask", "visible_mask", "warp"]
 
 
 def warp(pictures: torch.Tensor, flow: torch.Tensor) -> torch.Tensor:
@@ -37,31 +37,46 @@ def warp(pictures: torch.Tensor, flow: torch.Tensor) -> torch.Tensor:
     return torch.from_numpy(np.stack(moved))
 
 
-def visible_mask(flow: torch.Tensor, back: torch.Tensor) -> torch.Tensor:
-    """Pixels of the current frame that are seen in the other frame too, and lie on no motion boundary.
+def _look_up(field: torch.Tensor, flow: torch.Tensor) -> torch.Tensor:
+    return warp(field.permute(0, 2, 3, 1).contiguous(), flow).permute(0, 3, 1, 2)
+
+
+def occlusion_mask(flow: torch.Tensor, back: torch.Tensor) -> torch.Tensor:
+    """Pixels of the current frame that the other frame's flow does not lead back to, bool `(n, h, w)`.
 
     Sundaram et al. (ECCV 2010): with `b` the other frame's flow looked up at the end of `f`, a pixel is
-    occluded where `|f + b|^2 > .01 (|f|^2 + |b|^2) + .5`, and on a motion boundary where
-    `|grad u|^2 + |grad v|^2 > .01 |f|^2 + .002`. What leaves the picture is not visible either.
+    occluded where `|f + b|^2 > .01 (|f|^2 + |b|^2) + .5`.
 
     Args:
-        flow: from the current to the other frame, `(n, 2, h, w)`.
+        flow: from the current to the other frame, `(n, 2, h, w)`, in pixels.
         back: from the other to the current frame, `(n, 2, h, w)`.
-
-    Returns:
-        bool `(n, h, w)`.
     """
-    _, _, height, width = flow.shape
-    returned = warp(back.permute(0, 2, 3, 1).contiguous(), flow).permute(0, 3, 1, 2)
+    returned = _look_up(back, flow)
     mismatch = (flow + returned).square().sum(1)
-    size = flow.square().sum(1)
-    occluded = mismatch > 0.01 * (size + returned.square().sum(1)) + 0.5
-    slope_x = torch.zeros_like(size)
-    slope_y = torch.zeros_like(size)
-    slope_x[:, :, :-1] = (flow[:, :, :, 1:] - flow[:, :, :, :-1]).square().sum(1)
-    slope_y[:, :-1] = (flow[:, :, 1:] - flow[:, :, :-1]).square().sum(1)
-    boundary = slope_x + slope_y > 0.01 * size + 0.002
+    return mismatch > 0.01 * (flow.square().sum(1) + returned.square().sum(1)) + 0.5
+
+
+def inside_mask(flow: torch.Tensor) -> torch.Tensor:
+    """Pixels whose motion ends inside the picture, bool `(n, h, w)`."""
+    _, _, height, width = flow.shape
     y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     end_x, end_y = x + flow[:, 0], y + flow[:, 1]
-    inside = (end_x >= 0) & (end_x <= width - 1) & (end_y >= 0) & (end_y <= height - 1)
-    return inside & ~occluded & ~boundary
+    return (end_x >= 0) & (end_x <= width - 1) & (end_y >= 0) & (end_y <= height - 1)
+
+
+def boundary_mask(flow: torch.Tensor) -> torch.Tensor:
+    """Pixels on a motion boundary: `|grad u|^2 + |grad v|^2 > .01 |f|^2 + .002`, bool `(n, h, w)`."""
+    size = flow.square().sum(1)
+    slope = torch.zeros_like(size)
+    slope[:, :, :-1] += (flow[:, :, :, 1:] - flow[:, :, :, :-1]).square().sum(1)
+    slope[:, :-1] += (flow[:, :, 1:] - flow[:, :, :-1]).square().sum(1)
+    return slope > 0.01 * size + 0.002
+
+
+def visible_mask(flow: torch.Tensor, back: torch.Tensor) -> torch.Tensor:
+    """Pixels of the current frame that the other frame shows too, away from motion boundaries, bool `(n, h, w)`.
+
+    What is occluded, lies on a motion boundary or leaves the picture is out: there, warped differences say
+    nothing about flicker.
+    """
+    return inside_mask(flow) & ~occlusion_mask(flow, back) & ~boundary_mask(flow)

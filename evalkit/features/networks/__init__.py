@@ -1,0 +1,1 @@
+"""Networks behind the features: architectures and loading code, without weights."""

@@ -1,0 +1,190 @@
+"""Video networks by name: a window of frames to one feature vector.
+
+i3d                          TorchScript I3D of Kinetics-400 as StyleGAN-V publishes it
+r3d_18, mc3_18, r2plus1d_18  torchvision's video ResNets; features before the classifier
+s3d, mvit_v1_b, mvit_v2_s    torchvision's S3D and MViT
+videomae:FOLDER              a VideoMAE in a local transformers folder
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from evalkit import _torchvision
+from evalkit.errors import EvalkitError, MissingExtra, MissingWeights
+from evalkit.features.networks.image import IMAGENET, load_into
+from evalkit.features.presets import PRESETS
+from evalkit.weights import file_digest, locate
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["VideoNetwork", "load_video_network", "prepare_window"]
+
+_KINETICS = ((0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989))
+
+
+@dataclass(frozen=True)
+class VideoNetwork:
+    """A loaded network.
+
+    Args:
+        name: as it appears in the protocol string (`i3d-k400-logits`).
+        title: for people.
+        digest: of its weights.
+        forward: a prepared window `(1, 3, T, h, w)` to a vector `(1, D)`.
+        size: frames are brought to this size; 0 leaves them as they are.
+        crop: scale the shorter side and crop the centre, instead of squeezing both sides.
+        scale: `"uint8"` (0..255), `"signed"` (-1..1), or mean and standard deviation of pixels in 0..1.
+        citation: where it comes from.
+    """
+
+    name: str
+    title: str
+    digest: str
+    forward: Callable[[Tensor], Tensor]
+    size: int
+    crop: bool
+    scale: str | tuple[tuple[float, float, float], tuple[float, float, float]]
+    citation: str = ""
+
+    @property
+    def preprocessing(self) -> str:
+        """The preprocessing in words, as it stands in the protocol string."""
+        size = "native" if not self.size else f"{self.size}-bilinear{'-centrecrop' if self.crop else ''}"
+        scale = self.scale if isinstance(self.scale, str) else "normalised"
+        return f"{size}/{scale}"
+
+
+def prepare_window(frames: Tensor, network: VideoNetwork) -> Tensor:
+    """uint8 frames `(T, 3, H, W)` as the network takes them, float32 `(1, 3, T, h, w)`."""
+    pixels = frames.float()
+    if network.size:
+        height, width = frames.shape[-2:]
+        size = (network.size, network.size)
+        if network.crop:
+            ratio = network.size / min(height, width)
+            size = (max(network.size, int(height * ratio)), max(network.size, int(width * ratio)))
+        pixels = torch.nn.functional.interpolate(pixels, size=size, mode="bilinear", align_corners=False)
+        if network.crop:
+            top, left = (size[0] - network.size) // 2, (size[1] - network.size) // 2
+            pixels = pixels[..., top : top + network.size, left : left + network.size]
+    if network.scale == "signed":
+        pixels = pixels / 127.5 - 1
+    elif not isinstance(network.scale, str):
+        mean, std = (torch.tensor(values).reshape(3, 1, 1) for values in network.scale)
+        pixels = (pixels / 255 - mean) / std
+    return pixels.permute(1, 0, 2, 3)[None]
+
+
+def load_video_network(name: str, checkpoint: str | None = None, preset: str | None = None) -> VideoNetwork:
+    """Load a video network.
+
+    Args:
+        name: one of the names in this module's docstring.
+        checkpoint: a weights file of the user's own.
+        preset: of `i3d`: `"stylegan-v"` (default), `"videogpt"` or `"cd-fvd"`.
+
+    Raises:
+        MissingWeights: the weights are not at hand.
+        EvalkitError: the name or preset is unknown, or the file has another layout.
+    """
+    if preset is not None and (preset not in PRESETS or name != "i3d"):
+        raise EvalkitError(
+            f"preset {preset!r} with network {name!r} does not exist; presets of i3d: {', '.join(PRESETS)}"
+        )
+    if name == "i3d":
+        return _i3d(checkpoint, preset or "stylegan-v")
+    if name.startswith("videomae:"):
+        return _videomae(Path(name.partition(":")[2]).expanduser())
+    if name in ("r3d_18", "mc3_18", "r2plus1d_18", "s3d", "mvit_v1_b", "mvit_v2_s"):
+        return _torchvision_video(name, checkpoint)
+    raise EvalkitError(
+        f"unknown video network {name!r}; use i3d, r3d_18, mc3_18, r2plus1d_18, s3d, mvit_v1_b, mvit_v2_s or "
+        "videomae:FOLDER"
+    )
+
+
+def _i3d(checkpoint: str | None, preset: str) -> VideoNetwork:
+    path = locate("i3d", checkpoint)
+    try:
+        # TorchScript holds code, but it runs in torch's own interpreter, which can neither open files nor
+        # import modules; pickle is not involved.
+        module = torch.jit.load(str(path), map_location="cpu").eval()  # type: ignore[no-untyped-call]
+    except RuntimeError as error:
+        raise EvalkitError(f"i3d: {path} is no TorchScript file: {str(error)[:160]}") from error
+    inside = preset == "stylegan-v"
+
+    def forward(window: Tensor) -> Tensor:
+        result: Tensor = module(window, rescale=inside, resize=inside, return_features=True)
+        return result
+
+    return VideoNetwork(
+        "i3d-k400-logits",
+        f"I3D, Kinetics-400 logits ({preset})",
+        file_digest(path),
+        forward,
+        size=0 if inside else 224,
+        crop=preset == "videogpt",
+        scale="uint8" if inside else "signed",
+        citation="Carreira & Zisserman, CVPR 2017; file of Skorokhodov et al., StyleGAN-V, CVPR 2022",
+    )
+
+
+def _torchvision_video(name: str, checkpoint: str | None) -> VideoNetwork:
+    path = locate(name, checkpoint)
+    _torchvision.ensure()
+    import torchvision
+
+    module = load_into(torchvision.models.get_model(name, weights=None), path, name)
+    if hasattr(module, "fc"):
+        module.fc = torch.nn.Identity()
+    elif name.startswith("mvit"):
+        module.head = torch.nn.Identity()
+    # S3D averages its per-position scores after the classifier, so its 400 scores are the feature.
+    size = 112 if hasattr(module, "fc") else 224
+    return VideoNetwork(
+        f"{name}-k400",
+        f"{name}, Kinetics-400",
+        file_digest(path),
+        lambda window: module(window).flatten(1),
+        size=size,
+        crop=True,
+        scale=IMAGENET if name.startswith("mvit") else _KINETICS,
+        citation="torchvision video models (Tran et al., CVPR 2018; Xie et al., ECCV 2018; Li et al., CVPR 2022)",
+    )
+
+
+def _videomae(folder: Path) -> VideoNetwork:
+    weights = folder / "model.safetensors"
+    if not weights.is_file():
+        raise MissingWeights(
+            f"videomae: {folder} holds no model.safetensors; get one with: "
+            f"hf download MCG-NJU/videomae-base-finetuned-kinetics --local-dir {folder}"
+        )
+    _torchvision.ensure()
+    try:
+        from transformers import VideoMAEModel
+    except ImportError as error:
+        raise MissingExtra("transformers", "transformers", "the video network VideoMAE") from error
+    module = VideoMAEModel.from_pretrained(str(folder), local_files_only=True, use_safetensors=True).eval()
+
+    def forward(window: Tensor) -> Tensor:
+        hidden: Tensor = module(window.transpose(1, 2)).last_hidden_state
+        return hidden.mean(1)
+
+    return VideoNetwork(
+        "videomae-mean",
+        "VideoMAE, mean of the last tokens",
+        file_digest(weights),
+        forward,
+        size=int(module.config.image_size),
+        crop=False,
+        scale=IMAGENET,
+        citation="Tong et al., VideoMAE, NeurIPS 2022",
+    )
