@@ -323,7 +323,7 @@ class DiffusersModel:
             ("fps", _RATE_NAMES),
         ):
             value = next((known[name].default for name in names if name in known), None)
-            if isinstance(value, int | float) and value is not inspect.Parameter.empty:
+            if isinstance(value, int | float):
                 defaults[ours] = str(Fraction(value).limit_denominator(1001)) if ours == "fps" else int(value)
         return defaults
 

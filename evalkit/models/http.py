@@ -51,7 +51,9 @@ class _Job:
 
 
 class HttpModel:
-    """A model behind a small JSON API, as hosted models have; the API is described in the module's docstring.
+    """A model behind a small JSON API, as hosted models have.
+
+    The API (submit, poll, download) is described in the module's docstring and in docs/how-to/evaluate-your-model.md.
 
     Args:
         url: base URL, http or https.
