@@ -17,9 +17,9 @@ from evalkit.video.clip import Video
 
 __all__ = ["encode_lossless", "recompress"]
 
-# Lossless H.264 in RGB, intra and inter prediction without transforms of colour: exact to the bit, plays
-# in mp4. `ultrafast` is within a fifth of the size of slower presets on generated clips, and decodes in
-# half the time because it codes without arithmetic coding (benchmarks/perf/decode.py).
+# Lossless H.264 in RGB: exact to the bit, in an MP4. `ultrafast` makes files about a sixth larger than slower
+# presets and decodes in a third of their time, because it codes without arithmetic coding, which is slow
+# at such bit rates (second table of benchmarks/perf/decode.py).
 _LOSSLESS_OPTIONS = {"crf": "0", "preset": "ultrafast"}
 
 

@@ -103,6 +103,7 @@ def read_container(path: Path, container: Container, limits: Limits, max_frames:
         times: list[int] = []
         last_duration: int | None = None
         time_base = stream.time_base or Fraction(1, 90_000)
+        most_ticks = int(limits.max_seconds / time_base)
         for packet in source.demux(stream):
             if packet.is_corrupt:
                 raise _damaged(path, len(buffer), "a damaged packet")
@@ -112,7 +113,7 @@ def read_container(path: Path, container: Container, limits: Limits, max_frames:
                 buffer.append(converter(frame))
                 times.append(frame.pts if frame.pts is not None else len(times))
                 last_duration = frame.duration or None
-                if times[-1] > times[0]:
+                if times[-1] - times[0] > most_ticks:
                     limits.check_duration(path, (times[-1] - times[0]) * time_base)
                 if len(buffer) == max_frames:
                     break

@@ -11,7 +11,7 @@ these.
 
 from __future__ import annotations
 
-# Importing these fills the registry, in the order of the failure taxonomy.
+# Importing these fills the registry.
 from evalkit.testing.defects import benign, content, picture, temporal  # noqa: F401
 from evalkit.testing.defects.prompts import wrong_prompts
 from evalkit.testing.defects.registry import (

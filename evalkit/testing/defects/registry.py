@@ -132,7 +132,7 @@ class Benign:
 
 
 DEFECTS: dict[str, Defect] = {}
-"""Every defect by id, in the order of the failure taxonomy."""
+"""Every defect by id."""
 
 BENIGN: dict[str, Benign] = {}
 """Every benign change by id."""
