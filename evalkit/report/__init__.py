@@ -1,6 +1,8 @@
 """What people look at: the run report, the gallery, the compare page, tables and figures.
 
+    render_run           report and gallery of a run, linked with each other
     render_report        RUN/report: index.html, report.md, tables/, figures/
+    render_gallery       RUN/gallery: clips to look at, worst first, with a random control sample
     write_tables         Markdown, CSV, LaTeX and Parquet
     write_figures        the same plots as SVG, PNG or PDF, for papers
 
@@ -14,18 +16,25 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from evalkit.report.gallery import ReportedFailure, render_gallery
     from evalkit.report.plots import write_figures
-    from evalkit.report.run_report import render_report
+    from evalkit.report.run_report import render_report, render_run
     from evalkit.report.tables import write_tables
 
 _HOMES = {
+    "ReportedFailure": "gallery",
+    "render_gallery": "gallery",
+    "render_run": "run_report",
     "render_report": "run_report",
     "write_figures": "plots",
     "write_tables": "tables",
 }
 
 __all__ = [
+    "ReportedFailure",
+    "render_gallery",
     "render_report",
+    "render_run",
     "write_figures",
     "write_tables",
 ]

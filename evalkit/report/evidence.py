@@ -152,9 +152,9 @@ def explain(
             f"{record.title} is worst {where}: {format_number(window.peak_value, digits)}{unit}, "
             f"usually {format_number(window.typical, digits)}"
         )
-    score = f"{record.title} of {format_number(value, metric.decimals)}{unit}"
+    score = f"{record.title} of {format_number(value, metric.clip_decimals)}{unit}"
     if window is not None:
-        score = f"The clip's score of {format_number(value, metric.decimals)}{unit}"
+        score = f"The clip's score of {format_number(value, metric.clip_decimals)}{unit}"
     parts.append(f"{score} is {_rank(percentile)}")
     return Evidence(
         window, ". ".join(part[:1].upper() + part[1:] for part in parts) + ".", _frames(window, kind)

@@ -16,6 +16,7 @@ from evalkit.report.plots import (
     courses,
     distribution,
     score_against_frame,
+    write_figures,
 )
 from evalkit.report.selection import Pick, SeriesTable, clip_keys, most_telling
 from evalkit.report.summary import MetricSummary, RunSummary, category_table, group_table, summarise
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
     from evalkit.runs.store import Run
 
-__all__ = ["Verdict", "WorstClip", "render_report", "run_verdict"]
+__all__ = ["Verdict", "WorstClip", "render_report", "render_run", "run_verdict"]
 
 _WORST = 12
 
@@ -49,7 +50,7 @@ class WorstClip:
     pick: Pick
     prompt: str
     category: str
-    seed: int
+    seed: int | None
     evidence: Evidence
     spark: Markup
     preview: str | None
@@ -124,13 +125,35 @@ def render_report(
     return page
 
 
+def render_run(
+    run: Run, *, figures: str | None = None, progress: Callable[[int, int], None] | None = None
+) -> Path:
+    """Render a run's gallery and its report, linked with each other, and return the report's page.
+
+    Args:
+        run: the run.
+        figures: also write `RUN/report/figures` as `svg`, `png` or `pdf`.
+        progress: called with (done, total) while previews are made.
+    """
+    from evalkit.report.gallery import render_gallery
+
+    render_gallery(run, progress=progress)
+    page = render_report(run)
+    if figures:
+        write_figures(run, page.parent / "figures", figures)
+    return page
+
+
 def worst_cards(
     summary: RunSummary, picks: list[Pick], media: dict[str, ClipMedia], links: Links
 ) -> list[WorstClip]:
     """Cards for picked clips, with evidence, sparkline and the frames of the worst moment."""
     run, series = summary.run, SeriesTable(summary)
     prompts = {prompt.id: prompt for prompt in run.suite.prompts}
-    seeds = dict(zip(clip_keys(run.generations), run.generations["seed"].tolist(), strict=True))
+    seeds = {
+        key: None if seed != seed else int(seed)
+        for key, seed in zip(clip_keys(run.generations), run.generations["seed"].tolist(), strict=True)
+    }
     cards = []
     for pick in picks:
         clip = media[pick.clip_id]

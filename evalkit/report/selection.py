@@ -104,14 +104,16 @@ def worst_clips(metric: MetricSummary, count: int, *, category: str | None = Non
     ]
 
 
-def most_telling(metrics: Iterable[MetricSummary], count: int, *, per_metric: int = 2) -> list[Pick]:
+def most_telling(
+    metrics: Iterable[MetricSummary], count: int, *, per_metric: int = 2, category: str | None = None
+) -> list[Pick]:
     """The worst clips over all metrics, each once, under the metric in which it stands out most.
 
     Every metric gives its `per_metric` worst; a metric on which all clips score alike gives none.
     """
     best: dict[ClipKey, Pick] = {}
     for metric in metrics:
-        for candidate in worst_clips(metric, per_metric):
+        for candidate in worst_clips(metric, per_metric, category=category):
             known = best.get(candidate.key)
             if candidate.severity > 0 and (known is None or candidate.severity > known.severity):
                 best[candidate.key] = candidate

@@ -95,6 +95,11 @@ class MetricSummary:
         """Decimals that the interval justifies."""
         return metric_decimals(self.interval)
 
+    @property
+    def clip_decimals(self) -> int:
+        """Decimals for one clip's value: a digit more than the mean has, so that neighbours differ."""
+        return self.decimals + 1
+
     @cached_property
     def ranked(self) -> pd.DataFrame:
         """Rows with a value, worst first, ties by prompt, group and sample, so always in the same order.

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -158,10 +158,10 @@ def sparkline(
         shade = Markup('<rect class="spark-window" x="{:.1f}" y="0" width="{:.1f}" height="{}"/>').format(
             left, max(2.0, right - left), height
         )
-        shade += Markup('<circle class="spark-peak" cx="{:.1f}" cy="{:.1f}" r="2.2"/>').format(
-            window.peak * step, y(values[window.peak])
+        shade += Markup('<line class="spark-peak" x1="{0:.1f}" x2="{0:.1f}" y1="0" y2="{1}"/>').format(
+            window.peak * step, height
         )
     return Markup(
-        '<svg class="spark" viewBox="-2 0 {} {}" preserveAspectRatio="none" role="img" aria-label="{}">'
+        '<svg class="spark" viewBox="0 0 {} {}" preserveAspectRatio="none" role="img" aria-label="{}">'
         '{}<polyline class="spark-line" points="{}"/></svg>'
-    ).format(width + 4, height, escape(label), shade, points)
+    ).format(width, height, label, shade, points)
