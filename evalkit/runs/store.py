@@ -67,7 +67,7 @@ def read_suite(folder: Path) -> Suite:
 class Run:
     """A run folder, read lazily. Tables are pandas frames with the columns of `evalkit.runs.tables`.
 
-    A null is NaN or None in pandas, and always has a `status` other than `ok` and a `reason` beside it.
+    A null is NaN in a column of numbers and None in a column of texts, and always has a `status` other than `ok` and a `reason` beside it.
     """
 
     folder: Path
@@ -138,7 +138,14 @@ class Run:
 
 
 def _frame(table: pa.Table) -> pd.DataFrame:
+    """A pandas frame in which a missing text is None: pandas' own string type would make it a float NaN."""
+    import pandas as pd
+    import pyarrow as pa
+
     frame: pd.DataFrame = table.to_pandas()
+    for field in table.schema:
+        if pa.types.is_string(field.type):
+            frame[field.name] = pd.Series(table[field.name].to_pylist(), dtype=object)
     return frame
 
 
