@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,7 @@ from evalkit.gate.waivers import Waiver, load_waivers
 from evalkit.runs.store import Run, open_run
 from evalkit.stats.margins import Verdict
 
-__all__ = ["GateResult", "judge", "run_gate"]
+__all__ = ["GateResult", "gather", "judge", "run_gate"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,7 @@ def run_gate(
     cases: Path | None = None,
     today: datetime.date | None = None,
 ) -> GateResult:
-    """Judge a run. Never raises for what is wrong with its inputs: that is a conclusion too, with its exit code.
+    """Judge a run. What goes wrong is a conclusion too, with its own exit code, so that outputs can be written.
 
     Args:
         run: folder of the candidate.
@@ -70,26 +71,36 @@ def run_gate(
         baselines: folder of promoted baselines.
         cases: folder of the run over the regression cases, if it is not the candidate itself.
         today: decides which waivers hold; default: the current day in UTC.
+
+    Raises:
+        Exception: a bug in evalkit, only where the environment variable EVALKIT_TRACEBACK is set.
     """
     try:
         read = load_policy(policy)
         waivers = load_waivers(read.waivers, read.checks) if read.waivers else ()
-        candidate = open_run(run)
-        against, lock = _baseline(read, baseline, baselines)
-        evidence = Evidence(
-            candidate,
-            against,
-            open_run(cases) if cases else candidate,
-            read.defaults,
-            read.looks,
-            _locked_margins(read, lock),
-        )
+        evidence = gather(run, read, baseline=baseline, baselines=baselines, cases=cases)
         day = today or datetime.datetime.now(datetime.UTC).date()
         return judge(read, evidence, waivers, day)
     except Exception as error:
-        if isinstance(error, EvalkitError):
-            return GateResult(conclude_error(error), str(policy), str(run), baseline)
-        raise
+        if os.environ.get("EVALKIT_TRACEBACK") and not isinstance(error, EvalkitError):
+            raise
+        return GateResult(conclude_error(error), str(policy), str(run), baseline)
+
+
+def gather(
+    run: Path, policy: Policy, *, baseline: str, baselines: Path, cases: Path | None = None
+) -> Evidence:
+    """Open what a gate judges.
+
+    Raises:
+        EvalkitError: a run or baseline cannot be opened, or a margin was widened.
+    """
+    candidate = open_run(run)
+    against, lock = _baseline(policy, baseline, baselines)
+    cases_run = open_run(cases) if cases else candidate
+    return Evidence(
+        candidate, against, cases_run, policy.defaults, policy.looks, _locked_margins(policy, lock)
+    )
 
 
 def judge(policy: Policy, evidence: Evidence, waivers: Sequence[Waiver], today: datetime.date) -> GateResult:
