@@ -3,6 +3,7 @@
     render_run           report and gallery of a run, linked with each other
     render_report        RUN/report: index.html, report.md, tables/, figures/
     render_gallery       RUN/gallery: clips to look at, worst first, with a random control sample
+    render_comparison    one page for a `Comparison`
     write_tables         Markdown, CSV, LaTeX and Parquet
     write_figures        the same plots as SVG, PNG or PDF, for papers
 
@@ -16,6 +17,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from evalkit.report.compare_page import render_comparison
     from evalkit.report.gallery import ReportedFailure, render_gallery
     from evalkit.report.plots import write_figures
     from evalkit.report.run_report import render_report, render_run
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "ReportedFailure": "gallery",
+    "render_comparison": "compare_page",
     "render_gallery": "gallery",
     "render_run": "run_report",
     "render_report": "run_report",
@@ -32,6 +35,7 @@ _HOMES = {
 
 __all__ = [
     "ReportedFailure",
+    "render_comparison",
     "render_gallery",
     "render_report",
     "render_run",

@@ -13,6 +13,7 @@ __all__ = [
     "format_number",
     "format_p",
     "format_seconds",
+    "format_signed",
     "format_time",
     "round_significant",
     "times",
@@ -54,6 +55,17 @@ def format_number(value: float | None, decimals: int | None = None) -> str:
     if float(text.replace(",", "")) == 0:
         text = text.lstrip("-")
     return text.replace("-", _MINUS)
+
+
+def format_signed(value: float | None, decimals: int | None = None) -> str:
+    """A change: the sign is always shown, except of what rounds to zero.
+
+    >>> format_signed(0.034, 2), format_signed(-0.034, 2), format_signed(0.001, 2)
+    ('+0.03', '−0.03', '0.00')
+    """
+    text = format_number(value, decimals)
+    positive = value is not None and value > 0 and any(digit in "123456789" for digit in text)
+    return f"+{text}" if positive else text
 
 
 def format_interval(low: float, high: float, decimals: int) -> str:

@@ -44,6 +44,7 @@ def environment() -> Environment:
     )
     templates.filters.update(
         number=numbers.format_number,
+        signed=numbers.format_signed,
         interval=numbers.format_interval,
         count=numbers.format_count,
         seconds=numbers.format_seconds,

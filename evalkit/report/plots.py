@@ -1,4 +1,4 @@
-"""The plots of a run: distributions, score against frame, cost against quality, category heat table, forest.
+"""The plots of a run: distributions, score against frame, cost against quality, category heat table.
 
 Every function returns a matplotlib figure drawn without global state. Pages embed them as SVG in their own
 colours; `write_figures` writes the same ones for papers.
@@ -10,12 +10,12 @@ import re
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from evalkit.report.numbers import format_number
-from evalkit.report.svg import ACCENT, BAD, INK, LINE, MUTED, SERIES, figure_bytes
+from evalkit.report.svg import ACCENT, BAD, INK, LINE, MUTED, figure_bytes
 from evalkit.runs.files import atomic_path
 
 if TYPE_CHECKING:
@@ -27,28 +27,15 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FIGURE_FORMATS",
-    "ForestRow",
     "category_heat",
     "cost_against_quality",
     "distribution",
-    "forest",
     "run_figures",
     "score_against_frame",
     "write_figures",
 ]
 
 FIGURE_FORMATS = ("svg", "png", "pdf")
-_DASHES = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)), (0, (3, 1)), (0, (8, 3)))
-
-
-class ForestRow(NamedTuple):
-    """One line of a forest plot: an estimate with its interval, in units of `scale`."""
-
-    label: str
-    estimate: float
-    low: float
-    high: float
-    colour: str = INK
 
 
 def _figure(width: float, height: float) -> tuple[Figure, Axes]:
@@ -141,30 +128,6 @@ def category_heat(table: CategoryTable) -> Figure:
     axes.tick_params(length=0, colors=INK)
     axes.spines["bottom"].set_visible(False)
     return figure
-
-
-def forest(rows: Sequence[ForestRow], *, margin: float | None, xlabel: str) -> Figure:
-    """Estimates with intervals, one line each; the band is the margin within which a change is accepted."""
-    figure, axes = _figure(7.2, 0.75 + 0.3 * len(rows))
-    if margin is not None:
-        axes.axvspan(-margin, margin, color=MUTED, alpha=0.12, linewidth=0)
-    axes.axvline(0, color=MUTED, linewidth=0.8)
-    for position, row in enumerate(rows):
-        finite = np.isfinite([row.low, row.high]).all()
-        if finite:
-            axes.plot([row.low, row.high], [position, position], color=row.colour, linewidth=1.6)
-        axes.plot([row.estimate], [position], marker="s", markersize=5, color=row.colour)
-    axes.set_yticks(range(len(rows)), [textwrap.shorten(row.label, 34, placeholder="...") for row in rows])
-    axes.tick_params(axis="y", colors=INK, labelsize=8.5)
-    axes.invert_yaxis()
-    axes.set_ylim(len(rows) - 0.4, -0.6)
-    axes.set_xlabel(xlabel)
-    return figure
-
-
-def line_style(index: int) -> tuple[str, object]:
-    """Colour and dash of the n-th line of a plot: told apart without colour, too."""
-    return SERIES[index % len(SERIES)], _DASHES[index % len(_DASHES)]
 
 
 def run_figures(summary: RunSummary) -> dict[str, Figure]:

@@ -44,6 +44,7 @@ _VARIABLES = {
     ACCENT: "var(--accent)",
     GOOD: "var(--good)",
     BAD: "var(--bad)",
+    "#7f8790": "var(--muted)",
     **{colour: f"var(--series-{index})" for index, colour in enumerate(SERIES, start=1)},
 }
 _SVG = "http://www.w3.org/2000/svg"
@@ -64,20 +65,26 @@ def figure_bytes(figure: Figure, file_format: str) -> bytes:
 
 
 def inline_svg(figure: Figure, name: str, label: str) -> Markup:
-    """A figure as an inline `<svg>` that takes the page's colours and font.
+    """A figure drawn with the colours of this module as an inline `<svg>`, see `themed`."""
+    return themed(figure_bytes(figure, "svg").decode(), name, label)
+
+
+def themed(text: str, name: str, label: str, *, omit: str = "") -> Markup:
+    """SVG text as an inline `<svg>` that takes the page's colours and font.
 
     Args:
-        figure: drawn with the colours of this module.
+        text: from matplotlib.
         name: prefix for the ids inside, unique on the page.
         label: what the figure shows, for screen readers.
+        omit: a text inside that the page says already, such as the figure's title.
     """
     ElementTree.register_namespace("", _SVG)
     ElementTree.register_namespace("xlink", _XLINK)
-    root = ElementTree.fromstring(figure_bytes(figure, "svg").decode())
+    root = ElementTree.fromstring(text)
     for parent in list(root.iter()):
         for child in list(parent):
-            tag = child.tag.rpartition("}")[2]
-            if tag in ("metadata", "style"):
+            said = bool(omit) and child.tag == f"{{{_SVG}}}text" and child.text == omit
+            if said or child.tag.rpartition("}")[2] in ("metadata", "style", "title"):
                 parent.remove(child)
     referenced = _references(root)
     for element in root.iter():
@@ -165,3 +172,57 @@ def sparkline(
         '<svg class="spark" viewBox="0 0 {} {}" preserveAspectRatio="none" role="img" aria-label="{}">'
         '{}<polyline class="spark-line" points="{}"/></svg>'
     ).format(width, height, label, shade, points)
+
+
+def interval_glyph(
+    estimate: float, low: float | None, high: float | None, margin: float | None, *, limit: float, tone: str
+) -> Markup:
+    """One line of a forest plot: estimate and interval around zero, with the band of the margin.
+
+    Args:
+        estimate: oriented change, positive is better, in the unit of `limit`.
+        low: lower end of the interval; None where it is unbounded.
+        high: upper end.
+        margin: largest acceptable drop, or None.
+        limit: the axis runs from -limit to limit; an interval that leaves it ends in an arrow.
+        tone: `good`, `bad` or `plain`.
+    """
+    width, height = 190.0, 22.0
+
+    def x(value: float) -> float:
+        return width / 2 + max(-1.0, min(1.0, value / limit)) * (width / 2 - 6)
+
+    parts = [
+        Markup('<line class="forest-zero" x1="{0}" x2="{0}" y1="0" y2="{1}"/>').format(width / 2, height)
+    ]
+    if margin is not None:
+        left = x(-margin)
+        parts.insert(
+            0,
+            Markup('<rect class="forest-margin" x="{:.1f}" y="0" width="{:.1f}" height="{}"/>').format(
+                left, width / 2 - left, height
+            ),
+        )
+    ends = (-limit if low is None else low, limit if high is None else high)
+    parts.append(
+        Markup('<line class="forest-line {0}" x1="{1:.1f}" x2="{2:.1f}" y1="{3}" y2="{3}"/>').format(
+            tone, x(ends[0]), x(ends[1]), height / 2
+        )
+    )
+    for end, beyond in ((ends[0], ends[0] < -limit), (ends[1], ends[1] > limit)):
+        if beyond:
+            tip, step = x(end), 5 if end < 0 else -5
+            parts.append(
+                Markup('<path class="forest-line {}" d="M{:.1f} {} L{:.1f} {} L{:.1f} {}"/>').format(
+                    tone, tip + step, height / 2 - 4, tip, height / 2, tip + step, height / 2 + 4
+                )
+            )
+    middle = x(estimate)
+    shape = {
+        "good": f"M{middle:.1f} 6 l5 9 h-10 z",
+        "bad": f"M{middle:.1f} 16 l5 -9 h-10 z",
+    }.get(tone, f"M{middle:.1f} 6.5 l4.5 4.5 l-4.5 4.5 l-4.5 -4.5 z")
+    parts.append(Markup('<path class="forest-mark {}" d="{}"/>').format(tone, shape))
+    return Markup('<svg class="forest" viewBox="0 0 {:g} {:g}" aria-hidden="true">{}</svg>').format(
+        width, height, Markup().join(parts)
+    )
