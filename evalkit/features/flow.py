@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 import torch
 
 from evalkit.errors import EvalkitError, NotApplicable
 from evalkit.features.protocol import ExtractorSpec, FeatureRequest
+from evalkit.features.requests import LUMA
 
 if TYPE_CHECKING:
     from evalkit.video import Video
 
-__all__ = ["Flow", "dis_flow"]
+__all__ = ["Flow", "FlowLeap", "dis_flow"]
 
 _PRESETS = ("ultrafast", "fast", "medium")
 
@@ -73,17 +74,53 @@ class Flow:
             NotApplicable: the clip has one frame, or is under 16 pixels on a side.
         """
         luma = inputs[self.requires[0]]["luma"]
-        frames, height, width = luma.shape
-        if frames < 2:
-            raise NotApplicable("the clip has one frame; motion needs two")
-        if min(height, width) < 16:
-            raise NotApplicable(f"the clip is {width}x{height}; optical flow needs at least 16 pixels a side")
+        _check_flow_size(luma)
         forward, backward = dis_flow(luma, self.preset)
         return {"forward": forward, "backward": backward}
 
 
-def dis_flow(luma: torch.Tensor, preset: str = "medium") -> tuple[torch.Tensor, torch.Tensor]:
-    """DIS flow of neighbouring frames: forward and backward, each `(T-1, 2, h, w)`."""
+class FlowLeap:
+    """Flow from every even frame to the next even one, forward only: what interpolation needs.
+
+    `{"forward": float32 ((T-1) // 2, 2, h, w)}`.
+    """
+
+    requires: ClassVar[tuple[FeatureRequest, ...]] = (LUMA,)
+    spec = ExtractorSpec(
+        id="flow_leap",
+        version="1",
+        subject="clip",
+        title="optical flow over two frames, OpenCV DIS medium",
+        preprocessing="8-bit luma, short side 256",
+        cached=False,
+        citation="Kroeger et al., Fast Optical Flow using Dense Inverse Search, ECCV 2016",
+    )
+
+    def extract(
+        self, subject: Video | str, inputs: Mapping[FeatureRequest, Mapping[str, torch.Tensor]]
+    ) -> Mapping[str, torch.Tensor]:
+        """Flow between even frames.
+
+        Raises:
+            NotApplicable: fewer than three frames, or under 16 pixels on a side.
+        """
+        luma = inputs[LUMA]["luma"][::2]
+        _check_flow_size(luma)
+        return {"forward": dis_flow(luma, both=False)[0]}
+
+
+def _check_flow_size(luma: torch.Tensor) -> None:
+    frames, height, width = luma.shape
+    if frames < 2:
+        raise NotApplicable("the clip has too few frames; motion needs two")
+    if min(height, width) < 16:
+        raise NotApplicable(f"the clip is {width}x{height}; optical flow needs at least 16 pixels a side")
+
+
+def dis_flow(
+    luma: torch.Tensor, preset: str = "medium", *, both: bool = True
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """DIS flow of neighbouring frames: forward and (if `both`) backward, each `(T-1, 2, h, w)`."""
     import cv2
 
     code = {
@@ -94,10 +131,11 @@ def dis_flow(luma: torch.Tensor, preset: str = "medium") -> tuple[torch.Tensor, 
     gray = luma.round().clamp(0, 255).to(torch.uint8).numpy()
     count, height, width = gray.shape
     forward = np.empty((count - 1, 2, height, width), dtype=np.float32)
-    backward = np.empty_like(forward)
+    backward = np.zeros_like(forward)
     for t in range(count - 1):
         # A fresh instance a pair: DIS keeps buffers of the previous call, and no pair may depend on another.
         engine = cv2.DISOpticalFlow.create(code)
         forward[t] = np.moveaxis(engine.calc(gray[t], gray[t + 1], None), -1, 0)
-        backward[t] = np.moveaxis(engine.calc(gray[t + 1], gray[t], None), -1, 0)
+        if both:
+            backward[t] = np.moveaxis(engine.calc(gray[t + 1], gray[t], None), -1, 0)
     return torch.from_numpy(forward), torch.from_numpy(backward)

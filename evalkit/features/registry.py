@@ -18,6 +18,8 @@ EXTRACTORS = Registry(
         "frames": "evalkit.features.pixels:Frames",
         "luma": "evalkit.features.pixels:Luma",
         "flow": "evalkit.features.flow:Flow",
+        "flow_leap": "evalkit.features.flow:FlowLeap",
+        "transnetv2": "evalkit.features.cuts:TransNet",
         "image": "evalkit.features.image:Image",
         "text": "evalkit.features.text:Text",
         "clip_text": "evalkit.features.text:ClipText",

@@ -29,6 +29,14 @@ METRICS = Registry(
         "temporal.subject_consistency": "evalkit.metrics.consistency:SubjectConsistency",
         "temporal.background_consistency": "evalkit.metrics.consistency:BackgroundConsistency",
         "temporal.clip_consistency": "evalkit.metrics.consistency:ClipConsistency",
+        "temporal.freeze": "evalkit.metrics.rhythm:Freeze",
+        "temporal.duplicates": "evalkit.metrics.rhythm:Duplicates",
+        "temporal.cuts": "evalkit.metrics.rhythm:Cuts",
+        "temporal.loop": "evalkit.metrics.rhythm:Loop",
+        "temporal.jitter": "evalkit.metrics.rhythm:Jitter",
+        "temporal.motion_smoothness": "evalkit.metrics.rhythm:MotionSmoothness",
+        "temporal.colour_drift": "evalkit.metrics.rhythm:ColourDrift",
+        "temporal.long_drift": "evalkit.metrics.rhythm:LongDrift",
         "motion.dynamic_degree": "evalkit.metrics.motion:DynamicDegree",
         "motion.magnitude": "evalkit.metrics.motion:Magnitude",
         "alignment.clip": "evalkit.metrics.alignment:Clip",
@@ -37,6 +45,10 @@ METRICS = Registry(
         "alignment.video_text": "evalkit.metrics.alignment:VideoText",
         "alignment.retrieval": "evalkit.metrics.alignment:Retrieval",
         "visual.sharpness": "evalkit.metrics.visual:Sharpness",
+        "visual.blockiness": "evalkit.metrics.visual:Blockiness",
+        "visual.banding": "evalkit.metrics.visual:Banding",
+        "visual.effective_resolution": "evalkit.metrics.visual:EffectiveResolution",
+        "visual.exposure": "evalkit.metrics.visual:Exposure",
         "set.fvd": "evalkit.metrics.sets:FVD",
         "set.kvd": "evalkit.metrics.sets:KVD",
         "set.jedi": "evalkit.metrics.sets:JEDi",
@@ -89,27 +101,31 @@ def load_metric(spec_string: str, **params: str | int | float | bool | None) -> 
 
 
 def load_metrics(spec_strings: Iterable[str]) -> list[ClipMetric | SetMetric]:
-    """Make several metrics; `all` and `default` stand for the whole list and for the default one.
+    """Make several metrics.
+
+    Args:
+        spec_strings: as for `load_metric`; `all` and `default` stand for the whole list and for the default one,
+            in which a metric that is also named with parameters takes those.
 
     Raises:
-        EvalkitError: the same id is asked for twice; one run keeps one value per metric id.
+        EvalkitError: one id is asked for with different parameters; one run keeps one value per metric id.
     """
-    wanted: list[str] = []
+    chosen: dict[str, str] = {}
+    explicit: set[str] = set()
     for spec_string in spec_strings:
         if spec_string in ("all", "default"):
-            wanted.extend(metric_ids(default_only=spec_string == "default"))
-        else:
-            wanted.append(spec_string)
-    wanted = list(dict.fromkeys(wanted))
-    metrics = [load_metric(spec_string) for spec_string in wanted]
-    ids = [metric.spec.id for metric in metrics]
-    for metric_id in ids:
-        if ids.count(metric_id) > 1:
+            for name in metric_ids(default_only=spec_string == "default"):
+                chosen.setdefault(name, name)
+            continue
+        name = spec_string.strip().partition(":")[0]
+        if name in explicit and chosen[name] != spec_string:
             raise EvalkitError(
-                f"metric {metric_id!r} is asked for more than once with different parameters; "
-                "score the other variant in a run of its own"
+                f"metric {name!r} is asked for as {chosen[name]!r} and as {spec_string!r}; score the other "
+                "variant in a run of its own"
             )
-    return metrics
+        explicit.add(name)
+        chosen[name] = spec_string
+    return [load_metric(spec_string) for spec_string in chosen.values()]
 
 
 def is_set_metric(metric: ClipMetric | SetMetric) -> bool:

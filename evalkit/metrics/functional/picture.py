@@ -1,11 +1,29 @@
-"""No-reference measures of single pictures."""
+"""No-reference measures of single pictures. Every function takes uint8 frames `(T, 3, H, W)`."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
-__all__ = ["sharpness"]
+__all__ = ["banding", "blockiness", "effective_resolution", "exposure", "sharpness"]
+
+# Block sizes of the codecs and networks in use: 8 and 16 pixels.
+_BLOCKS = (8, 16)
+# A step this large between neighbouring flat areas is seen on a smooth gradient; larger ranges are texture.
+_BAND_STEP, _BAND_RANGE = 2, 8
+# Peak signal-to-noise ratio above which a picture is called visually lossless in coding tests.
+_LOSSLESS_DB = 42.0
+
+
+def _lumas(frames: torch.Tensor) -> Iterator[NDArray[Any]]:
+    import cv2
+
+    for frame in frames.permute(0, 2, 3, 1).numpy():
+        yield cv2.cvtColor(np.ascontiguousarray(frame), cv2.COLOR_RGB2GRAY)
 
 
 def sharpness(frames: torch.Tensor) -> torch.Tensor:
@@ -16,24 +34,21 @@ def sharpness(frames: torch.Tensor) -> torch.Tensor:
     pixels along the same axis, `sharpness = min over axes of sum(max(0, s - b)) / sum(s)`. A frame without
     any edge has 0: there is nothing sharp to be seen.
 
-    Args:
-        frames: uint8 `(T, 3, H, W)`.
-
     Returns:
         float64 `(T,)`.
 
     Example:
         >>> import torch
-        >>> stripes = torch.zeros(1, 3, 32, 32, dtype=torch.uint8); stripes[..., ::2, :] = 255
-        >>> flat = torch.full_like(stripes, 7)
-        >>> [round(float(v), 2) for v in sharpness(torch.cat([stripes, flat]))]
-        [0.0, 0.0]
+        >>> flat = torch.full((1, 3, 32, 32), 7, dtype=torch.uint8)
+        >>> edge = flat.clone(); edge[..., 16:, 16:] = 250
+        >>> [round(float(value), 1) for value in sharpness(torch.cat([flat, edge]))]
+        [0.0, 0.9]
     """
     import cv2
 
     values = []
-    for frame in frames.permute(0, 2, 3, 1).numpy():
-        luma = cv2.cvtColor(np.ascontiguousarray(frame), cv2.COLOR_RGB2GRAY).astype(np.float32)
+    for picture in _lumas(frames):
+        luma = picture.astype(np.float32)
         shares = []
         for dx, dy, kernel in ((1, 0, (11, 1)), (0, 1, (1, 11))):
             sharp = np.abs(cv2.Sobel(luma, cv2.CV_32F, dx, dy))
@@ -43,3 +58,104 @@ def sharpness(frames: torch.Tensor) -> torch.Tensor:
                 shares.append(float(np.maximum(0, sharp - blurred).sum(dtype=np.float64)) / total)
         values.append(min(shares, default=0.0))
     return torch.tensor(values, dtype=torch.float64)
+
+
+def blockiness(frames: torch.Tensor) -> torch.Tensor:
+    """How much stronger luma steps are on a regular grid than between its lines, float64 `(T,)`, >= 0.
+
+    For blocks of 8 and 16 pixels and every place of the grid: mean absolute step across the grid's lines over
+    the median of that mean over all places, less 1; averaged over both axes, the largest counts. Steps are
+    capped at 16 levels, so that an object's edge that happens to lie on the grid cannot pass for one.
+    """
+    values = []
+    for picture in _lumas(frames):
+        luma = picture.astype(np.int16)
+        best = 0.0
+        for block in _BLOCKS:
+            excess = []
+            for axis in (0, 1):
+                steps = np.minimum(np.abs(np.diff(luma, axis=axis)), 16).mean(axis=1 - axis, dtype=np.float64)
+                usable = len(steps) // block * block
+                if usable < 2 * block:
+                    continue
+                places = steps[:usable].reshape(-1, block).mean(0)
+                # A tenth of a level keeps flat pictures, whose steps are rounding, from being divided by nothing.
+                excess.append((places.max() - np.median(places)) / (np.median(places) + 0.1))
+            if excess:
+                best = max(best, float(np.mean(excess)))
+        values.append(best)
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def banding(frames: torch.Tensor) -> torch.Tensor:
+    """Share of the picture that is a smooth gradient broken into flat steps, float64 `(T,)` in 0..1.
+
+    A pixel counts when its 3x3 neighbourhood is perfectly flat while luma within 13x13 varies by 2 to 8
+    levels and every one of those steps is at least 2 levels high (the 13x13 range over the number of distinct
+    levels in it): a gradient that changes by single levels is as smooth as 8 bits allow.
+    """
+    import cv2
+
+    values = []
+    near, wide = np.ones((3, 3), np.uint8), np.ones((13, 13), np.uint8)
+    for luma in _lumas(frames):
+        flat = cv2.dilate(luma, near) == cv2.erode(luma, near)
+        top, bottom = cv2.dilate(luma, wide), cv2.erode(luma, wide)
+        spread = top.astype(np.int16) - bottom
+        # Single-level ramps pass through the level next to the lowest one; broken ones skip it.
+        next_level = np.clip(bottom.astype(np.int16) + 1, 0, 255).astype(np.uint8)
+        skipped = ~_contains(luma, next_level, wide)
+        values.append(
+            float((flat & (spread >= _BAND_STEP) & (spread <= _BAND_RANGE) & skipped).mean(dtype=np.float64))
+        )
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def _contains(luma: NDArray[Any], level: NDArray[Any], window: NDArray[Any]) -> NDArray[Any]:
+    """Whether `level` of a pixel occurs in the window around it."""
+    import cv2
+
+    found = np.zeros(luma.shape, bool)
+    for value in np.unique(level):
+        here = cv2.dilate((luma == value).astype(np.uint8), window) > 0
+        found |= here & (level == value)
+    return found
+
+
+def effective_resolution(frames: torch.Tensor) -> torch.Tensor:
+    """Smallest share of its own size at which a frame could be stored with nothing visible lost, float64 `(T,)`.
+
+    Frames are reduced (area) and enlarged (cubic) at 1/10, 2/10, ...; the first share with a PSNR of at least 42 dB
+    counts. 1 when none suffices.
+    """
+    import cv2
+
+    values = []
+    for luma in _lumas(frames):
+        height, width = luma.shape
+        value = 1.0
+        for share in np.arange(1, 10) / 10:
+            small = cv2.resize(
+                luma,
+                (max(1, round(width * share)), max(1, round(height * share))),
+                interpolation=cv2.INTER_AREA,
+            )
+            back = cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC)
+            error = np.square(luma.astype(np.float32) - back).mean(dtype=np.float64)
+            if error <= 255**2 / 10 ** (_LOSSLESS_DB / 10):
+                value = float(share)
+                break
+        values.append(value)
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def exposure(frames: torch.Tensor) -> torch.Tensor:
+    """Share of pixels without detail: luma at most 4 (crushed) or at least 251 (burnt), float64 `(T,)`.
+
+    Example:
+        >>> import torch
+        >>> exposure(torch.tensor([0, 255, 128, 128], dtype=torch.uint8).reshape(1, 1, 2, 2).expand(1, 3, 2, 2)).item()
+        0.5
+    """
+    shares = [float(((luma <= 4) | (luma >= 251)).mean(dtype=np.float64)) for luma in _lumas(frames)]
+    return torch.tensor(shares, dtype=torch.float64)

@@ -1,0 +1,66 @@
+"""`evalkit metrics`: list metrics, explain one, write the reference pages."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["metrics_app"]
+
+metrics_app = typer.Typer(
+    help="List and explain metrics.", no_args_is_help=True, add_completion=False, rich_markup_mode=None
+)
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Write JSON to stdout.")]
+
+
+@metrics_app.command("list", epilog="Example: evalkit metrics list --default")
+def list_metrics(
+    default: Annotated[bool, typer.Option("--default", help="Only what runs by default.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """List metrics: id, title, which way is better, and what stands behind them."""
+    from evalkit.metrics.registry import metric_specs
+
+    specs = {name: spec for name, spec in metric_specs().items() if spec.default or not default}
+    if as_json:
+        typer.echo(json.dumps([dataclasses.asdict(spec) for spec in specs.values()], indent=2))
+        return
+    for name, spec in specs.items():
+        mark = "*" if spec.default else " "
+        typer.echo(f"{mark} {name:<32} {spec.direction:<7} {spec.evidence:<9} {spec.title}")
+    typer.echo("* runs by default; `evalkit metrics show ID` explains one", err=True)
+
+
+@metrics_app.command("show", epilog="Example: evalkit metrics show temporal.flicker")
+def show_metric(
+    name: Annotated[str, typer.Argument(metavar="ID", help="Id of the metric.")], as_json: JsonOption = False
+) -> None:
+    """Explain one metric: definition, parameters, limits, source, and whether it can run here."""
+    from evalkit.metrics.cards import card, parameters
+    from evalkit.metrics.registry import METRICS
+
+    metric = METRICS.load(name)
+    if as_json:
+        settings = {key: None if value is dataclasses.MISSING else value for key, value in parameters(metric)}
+        typer.echo(json.dumps({**dataclasses.asdict(metric.spec), "parameters": settings}, indent=2))
+        return
+    typer.echo(card(name, metric))
+
+
+@metrics_app.command("cards", epilog="Example: evalkit metrics cards --out docs/reference/metrics")
+def cards(
+    out: Annotated[Path, typer.Option(help="Folder for the pages.")],
+    figures: Annotated[
+        Path | None, typer.Option(help="Folder of pictures named METRIC.svg, to be linked from the pages.")
+    ] = None,
+) -> None:
+    """Write one reference page per metric, and an index, from the metrics' own specs."""
+    from evalkit.metrics.cards import write_cards
+
+    for path in write_cards(out, figures):
+        typer.echo(str(path))

@@ -1,0 +1,173 @@
+"""Time itself: stillness, repeats, cuts, loops, jitter, smoothness and drift."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from evalkit.metrics.functional.flow import visible_mask, warp
+
+__all__ = [
+    "Stillness",
+    "colour_drift",
+    "cut_strength",
+    "feature_drift",
+    "interpolation_error",
+    "jitter",
+    "repetition",
+    "stillness",
+]
+
+# Mean absolute difference below which ffmpeg's `freezedetect` calls two frames the same: -60 dB of 255.
+_STILL_LEVEL = 0.001 * 255
+# Up to this many still transitions in a row are repeated frames (pull-down, dropped frames); more are a freeze.
+_LONGEST_REPEAT = 2
+
+
+class Stillness(NamedTuple):
+    """Which transitions stand still.
+
+    Args:
+        frozen: bool `(T-1,)`, within a run of more than two still transitions.
+        repeated: bool `(T-1,)`, within a shorter run that has motion on both sides.
+    """
+
+    frozen: torch.Tensor
+    repeated: torch.Tensor
+
+
+def stillness(differences: torch.Tensor) -> Stillness:
+    """Sort still transitions into freezes and repeated frames.
+
+    Args:
+        differences: mean absolute differences of neighbouring frames `(T-1,)`, in levels of 255.
+
+    Example:
+        >>> import torch
+        >>> result = stillness(torch.tensor([5.0, 0.0, 5.0, 0.0, 0.0, 0.0]))
+        >>> result.repeated.nonzero().flatten().tolist(), result.frozen.nonzero().flatten().tolist()
+        ([1], [3, 4, 5])
+    """
+    still = differences < _STILL_LEVEL
+    frozen, repeated = torch.zeros_like(still), torch.zeros_like(still)
+    start = 0
+    for end in range(1, len(still) + 1):
+        if end < len(still) and still[end] == still[start]:
+            continue
+        if still[start]:
+            if end - start > _LONGEST_REPEAT:
+                frozen[start:end] = True
+            elif start > 0 and end < len(still):
+                repeated[start:end] = True
+        start = end
+    return Stillness(frozen, repeated)
+
+
+def cut_strength(frames: torch.Tensor, coherence: torch.Tensor) -> torch.Tensor:
+    """How much every transition looks like a cut, float64 `(T-1,)` in 0..1.
+
+    The change of the colour histogram (8 x 8 x 8 bins, total variation), beyond the largest change of the two
+    transitions on either side, times the incoherence of the motion. A flash changes colours twice in a row
+    and a pan cannot be a cut, because it can be followed.
+
+    Args:
+        frames: uint8 `(T, 3, H, W)`.
+        coherence: share of the picture that can be followed, `(T-1,)`.
+    """
+    bins = (frames >> 5).long()
+    index = (bins[:, 0] * 64 + bins[:, 1] * 8 + bins[:, 2]).flatten(1)
+    histogram = torch.stack([torch.bincount(item, minlength=512).double() for item in index]) / index.shape[1]
+    change = (histogram[1:] - histogram[:-1]).abs().sum(1) / 2
+    padded = torch.nn.functional.pad(change, (2, 2))
+    around = torch.stack([padded[shift : shift + len(change)] for shift in (0, 1, 3, 4)]).amax(0)
+    return (change - around).clamp(min=0) * (1 - coherence.double())
+
+
+def jitter(forward: torch.Tensor, backward: torch.Tensor) -> torch.Tensor:
+    """Mean acceleration along the paths of the flow, in percent of the shorter side, float64 `(T-2,)`.
+
+    `|f[t+1](x) - f[t](x')|` at pixels of frame t+1, x' their place in frame t; averaged over pixels visible in all
+    three frames. Steady motion has none, whatever its speed; shaking has twice its amplitude.
+    """
+    back = backward[:-1]
+    before = warp(forward[:-1].permute(0, 2, 3, 1).contiguous(), back).permute(0, 3, 1, 2)
+    acceleration = (forward[1:] - before).square().sum(1).sqrt()
+    mask = visible_mask(back, forward[:-1]) & visible_mask(forward[1:], backward[1:])
+    count = mask.sum((1, 2)).double()
+    mean = (acceleration * mask).sum((1, 2), dtype=torch.float64) / count.clamp(min=1)
+    everywhere = acceleration.double().mean((1, 2))
+    # Where nothing can be followed the raw field is all there is.
+    mean = torch.where(count >= 0.01 * mask[0].numel(), mean, everywhere)
+    return 100 * mean / min(forward.shape[-2:])
+
+
+def interpolation_error(luma: torch.Tensor, leap: torch.Tensor) -> torch.Tensor:
+    """How far every odd frame lies from the interpolation of its two even neighbours along the flow.
+
+    With `f` the flow from frame 2k to 2k+2, the middle is `(F[2k](x - f/2) + F[2k+2](x + f/2)) / 2`.
+
+    Args:
+        luma: float32 `(T, h, w)` in 0..255, T >= 3.
+        leap: flow from every even frame to the next, `((T-1) // 2, 2, h, w)`.
+
+    Returns:
+        Mean absolute differences, float64 `((T-1) // 2,)`.
+    """
+    count = len(leap)
+    before, middle, after = luma[0 : 2 * count : 2], luma[1 : 2 * count : 2], luma[2 : 2 * count + 1 : 2]
+    guess = (warp(before, -leap / 2) + warp(after, leap / 2)) / 2
+    return (guess - middle).abs().double().mean((1, 2))
+
+
+def repetition(luma: torch.Tensor, *, shortest: int) -> tuple[float, int]:
+    """How exactly the clip repeats itself at its best lag.
+
+    With D(i, j) the root mean square difference of frames reduced to 32 x 32, and m(L) its mean over all pairs
+    L apart, the repetition is `1 - min over L >= shortest of m(L) / mean of m over all lags`.
+
+    Args:
+        luma: `(T, h, w)`.
+        shortest: smallest lag that counts as a repetition, in frames; at least half as many frames must overlap.
+
+    Returns:
+        Repetition in 0..1 and the lag; 0 and 0 for a clip in which nothing changes.
+    """
+    import cv2
+
+    small = [cv2.resize(item, (32, 32), interpolation=cv2.INTER_AREA).ravel() for item in luma.numpy()]
+    thumbs = torch.from_numpy(np.stack(small)).double()
+    distance = torch.cdist(thumbs, thumbs, compute_mode="donot_use_mm_for_euclid_dist") / 32
+    count = len(thumbs)
+    means = torch.stack([distance.diagonal(lag).mean() for lag in range(1, count)])
+    typical = means.mean()
+    last = count - max(2, shortest // 2)
+    if typical < _STILL_LEVEL or last < shortest:
+        return 0.0, 0
+    lags = means[shortest - 1 : last]
+    best = int(lags.argmin())
+    return float((1 - lags[best] / typical).clamp(0, 1)), shortest + best
+
+
+def colour_drift(frames: torch.Tensor) -> torch.Tensor:
+    """CIELAB distance of every frame's mean colour from that of the opening tenth, float64 `(T,)` (Delta E 1976)."""
+    import cv2
+
+    mean = frames.double().mean((2, 3)) / 255
+    lab = torch.from_numpy(cv2.cvtColor(mean.float().numpy()[None], cv2.COLOR_RGB2LAB)[0]).double()
+    opening = lab[: max(1, len(lab) // 10)].mean(0)
+    return (lab - opening).square().sum(1).sqrt()
+
+
+def feature_drift(features: torch.Tensor, window: int) -> torch.Tensor:
+    """Cosine distance of every window of frames to the opening window, float64 `(windows,)`; the first is 0.
+
+    Args:
+        features: `(T, D)`.
+        window: frames a window; a rest shorter than half of it joins the last one.
+    """
+    unit = torch.nn.functional.normalize(features.double(), dim=-1)
+    parts = [part for part in torch.split(unit, window) if len(part) * 2 >= window or len(unit) < window]
+    means = torch.nn.functional.normalize(torch.stack([part.mean(0) for part in parts]), dim=-1)
+    return (1 - means @ means[0]).clamp(min=0)
