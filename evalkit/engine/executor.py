@@ -2,7 +2,8 @@
 
 Workers return rows and never aggregate, so that one worker and many give the same tables. An item that kills
 its worker, or that takes longer than its time limit, costs that item alone: the driver knows which item every
-worker holds, records the failure on it, and starts a new worker.
+worker holds, records the failure on it, and starts a new worker. What no item can survive (a job that cannot be
+opened, a run folder that cannot be written) ends the map with an exception.
 """
 
 from __future__ import annotations
@@ -12,17 +13,30 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any, Protocol
 
-from evalkit.errors import EvalkitError
+from evalkit.errors import EvalkitError, RunError
 
-__all__ = ["Executor", "InlineExecutor", "Job", "LocalExecutor", "Outcome"]
+__all__ = [
+    "Executor",
+    "InlineExecutor",
+    "Job",
+    "LocalExecutor",
+    "Outcome",
+    "attempt",
+    "one_thread",
+    "outcomes",
+]
+
+_STARTS = 3
+"""Workers that may die one after another while they open the job; then the job is at fault."""
 
 
 class Job(Protocol):
@@ -42,16 +56,26 @@ class Outcome:
         result: what `Job.run` returned, or None.
         error: why there is no result: one paragraph, or None.
         seconds: wall time of the item.
+        crashed: whether the item took its worker along (it died, or hung and was stopped), so that nobody
+            knows which part of the item is at fault.
+        fatal: whether going on is pointless: the run's folder cannot be written.
     """
 
     index: int
     result: Any = None
     error: str | None = None
     seconds: float = 0.0
+    crashed: bool = False
+    fatal: bool = False
 
 
 class Executor(Protocol):
-    """Runs a job over items; outcomes come in any order, each exactly once."""
+    """Runs a job over items; outcomes come in any order, each exactly once.
+
+    Raises:
+        EvalkitError: `Job.open` fails, which no item could survive.
+        RunError: `Job.run` cannot write the run's folder. What was yielded before stays valid.
+    """
 
     def map(self, job: Job, items: Sequence[Any], *, timeout_s: float | None = None) -> Iterator[Outcome]: ...
 
@@ -66,7 +90,7 @@ class InlineExecutor:
             return
         job.open()
         for index, item in enumerate(items):
-            yield _attempt(job, index, item)
+            yield _unless_fatal(attempt(job, index, item))
 
 
 @dataclass(frozen=True)
@@ -95,6 +119,7 @@ class LocalExecutor:
         """
         queue = deque((index, 1) for index in range(len(items)))
         workers: list[_Worker] = []
+        deaths = 0
         try:
             while queue or any(worker.item is not None for worker in workers):
                 wanted = min(self.workers, len(queue) + sum(w.item is not None for w in workers))
@@ -103,61 +128,69 @@ class LocalExecutor:
                 for worker in workers:
                     if worker.item is None and worker.ready and queue:
                         worker.give(queue.popleft(), items)
-                yield from self._collect(workers, queue, timeout_s)
+                ready = wait([worker.pipe for worker in workers], timeout=_patience(workers, timeout_s))
+                for worker in list(workers):
+                    if worker.pipe in ready:
+                        message = worker.receive()
+                        if isinstance(message, Outcome):
+                            yield _unless_fatal(message)
+                        elif isinstance(message, _Opened):
+                            deaths = 0
+                        elif isinstance(message, _CannotOpen):
+                            raise EvalkitError(message.reason)
+                        else:
+                            workers.remove(worker)
+                            deaths += not worker.ready
+                            yield from self._bury(worker, queue, message.reason, deaths)
+                    elif worker.overdue(timeout_s):
+                        workers.remove(worker)
+                        yield worker.give_up(timeout_s)
         finally:
             for worker in workers:
                 worker.stop()
 
-    def _collect(
-        self, workers: list[_Worker], queue: deque[tuple[int, int]], timeout_s: float | None
+    def _bury(
+        self, worker: _Worker, queue: deque[tuple[int, int]], why: str, deaths: int
     ) -> Iterator[Outcome]:
-        ready = wait([worker.pipe for worker in workers], timeout=_patience(workers, timeout_s))
-        for worker in list(workers):
-            if worker.pipe in ready:
-                try:
-                    message = worker.pipe.recv()
-                except (EOFError, OSError):
-                    workers.remove(worker)
-                    yield from self._bury(worker, queue, f"the worker process died ({worker.obituary()})")
-                    continue
-                if isinstance(message, Outcome):
-                    worker.item = None
-                    yield message
-                elif message is None:
-                    worker.ready = True
-                else:
-                    raise EvalkitError(message)
-            elif worker.overdue(timeout_s):
-                workers.remove(worker)
-                worker.stop()
-                index, _ = worker.item or (0, 0)
-                yield Outcome(
-                    index, error=f"took longer than {timeout_s:g} s and was stopped", seconds=timeout_s or 0.0
-                )
-
-    def _bury(self, worker: _Worker, queue: deque[tuple[int, int]], why: str) -> Iterator[Outcome]:
         if worker.item is None:
-            if not worker.ready:
+            if deaths >= _STARTS:
                 raise EvalkitError(f"{why} while it was starting; run with --workers 0 to see where")
             return
-        index, attempt = worker.item
-        if attempt < self.attempts:
-            queue.append((index, attempt + 1))
+        index, tries = worker.item
+        if tries < self.attempts:
+            queue.append((index, tries + 1))
         else:
-            yield Outcome(index, error=f"{why} {attempt} times on this item", seconds=worker.elapsed)
+            yield Outcome(
+                index, error=f"{why} {tries} times on this item", seconds=worker.elapsed, crashed=True
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """A worker can take items."""
+
+
+@dataclass(frozen=True, slots=True)
+class _CannotOpen:
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Died:
+    reason: str
 
 
 class _Worker:
     """One child process and the item it holds.
 
-    The child sends None when its job is open, or the reason why it cannot be, and then one `Outcome` an item.
+    The child sends `_Opened` or `_CannotOpen` once, and then one `Outcome` an item.
     """
 
     def __init__(self, job: Job) -> None:
-        context = multiprocessing.get_context("spawn")
+        context = _context()
         self.pipe, child = context.Pipe()
-        self.process = context.Process(target=_serve, args=(child, job), daemon=True)
-        # The child inherits the environment at its start, before it imports anything that makes threads.
+        self.process = context.Process(target=_serve, args=(child, job, dict(os.environ)), daemon=True)
+        # Inherited by the child, or by the server that forks it, before it imports anything that makes threads.
         with _environment(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1"):
             self.process.start()
         child.close()
@@ -169,6 +202,27 @@ class _Worker:
         self.item, self._started = item, time.monotonic()
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # `_collect` will see the death
             self.pipe.send((item[0], items[item[0]]))
+
+    def receive(self) -> Outcome | _Opened | _CannotOpen | _Died:
+        """The next message of a readable pipe."""
+        try:
+            message: Outcome | _Opened | _CannotOpen = self.pipe.recv()
+        except (EOFError, OSError):
+            return _Died(f"the worker process died ({self.obituary()})")
+        if isinstance(message, _Opened):
+            self.ready = True
+        elif isinstance(message, Outcome):
+            self.item = None
+        return message
+
+    def give_up(self, timeout_s: float | None) -> Outcome:
+        """Stop a worker that is overdue."""
+        self.stop()
+        index, _ = self.item or (0, 0)
+        limit = timeout_s or 0.0
+        return Outcome(
+            index, error=f"took longer than {limit:g} s and was stopped", seconds=limit, crashed=True
+        )
 
     @property
     def elapsed(self) -> float:
@@ -189,6 +243,25 @@ class _Worker:
         if self.process.is_alive():
             self.process.kill()
         self.process.join()
+
+
+def _context() -> Any:
+    """How processes start: forked from a server that has imported torch once, where that is safe.
+
+    A spawned process imports torch for itself, 2 s of processor time each; a fork of this process would
+    inherit its threads and locks. The server has none. Apple's libraries do not survive a fork.
+    """
+    if sys.platform == "darwin" or "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["evalkit.engine.worker"])
+    return context
+
+
+def _unless_fatal(outcome: Outcome) -> Outcome:
+    if outcome.fatal:
+        raise RunError(outcome.error or "the run's folder cannot be written")
+    return outcome
 
 
 def _patience(workers: Sequence[_Worker], timeout_s: float | None) -> float | None:
@@ -212,23 +285,36 @@ def _environment(**values: str) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _serve(pipe: Connection, job: Job) -> None:
+def _serve(pipe: Connection, job: Job, environment: dict[str, str]) -> None:
     """Body of a worker process."""
+    # The server that forked this process has the environment of the time when it was started.
+    os.environ.update(environment)
+    for name in os.environ.keys() - environment.keys():
+        del os.environ[name]
     # Ctrl-C reaches the whole process group; the driver decides what happens to the item in flight.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_die_with_the_driver, daemon=True).start()
     one_thread()
     try:
         job.open()
     except Exception as error:
-        pipe.send(_describe(error))
+        pipe.send(_CannotOpen(_describe(error)))
         return
-    pipe.send(None)
+    pipe.send(_Opened())
     while True:
         try:
             index, item = pipe.recv()
         except (EOFError, OSError):
             return  # the driver is gone
-        pipe.send(_attempt(job, index, item))
+        pipe.send(attempt(job, index, item))
+
+
+def _die_with_the_driver() -> None:
+    """A killed driver cannot stop its workers; an orphan would hold memory and a GPU until its item is done."""
+    driver = multiprocessing.parent_process()
+    if driver is not None:
+        driver.join()
+        os._exit(1)
 
 
 def one_thread() -> None:
@@ -240,12 +326,18 @@ def one_thread() -> None:
     cv2.setNumThreads(1)
 
 
-def _attempt(job: Job, index: int, item: Any) -> Outcome:
+def attempt(job: Job, index: int, item: Any) -> Outcome:
+    """Run one item; whatever it raises becomes an outcome."""
     start = time.monotonic()
     try:
         return Outcome(index, job.run(item), seconds=time.monotonic() - start)
     except Exception as error:
-        return Outcome(index, error=_describe(error), seconds=time.monotonic() - start)
+        return Outcome(
+            index,
+            error=_describe(error),
+            seconds=time.monotonic() - start,
+            fatal=isinstance(error, RunError),
+        )
 
 
 def _describe(error: Exception) -> str:
@@ -257,3 +349,23 @@ def _describe(error: Exception) -> str:
     if os.environ.get("EVALKIT_TRACEBACK"):
         traceback.print_exception(error, file=sys.stderr)
     return f"{type(error).__name__}: {error}{where}"
+
+
+def outcomes(
+    executor: Executor,
+    job: Job,
+    items: Sequence[Any],
+    timeout_s: float | None,
+    parts: Callable[[Any], Sequence[Any]],
+) -> Iterator[tuple[Any, Outcome]]:
+    """Every item with its outcome. What took a worker along is run again in parts: only the culprit fails."""
+    while items:
+        again: list[Any] = []
+        for outcome in executor.map(job, items, timeout_s=timeout_s):
+            item = items[outcome.index]
+            smaller = parts(item) if outcome.crashed else ()
+            if len(smaller) > 1:
+                again.extend(smaller)
+            else:
+                yield item, outcome
+        items = again

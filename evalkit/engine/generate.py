@@ -11,8 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from evalkit.errors import RunError
 from evalkit.models.protocol import GenerationFailure, GenerationRequest, VideoModel
 from evalkit.runs.clips import store_clip
+from evalkit.runs.files import writing
 from evalkit.suites.prompt import thaw
 
 if TYPE_CHECKING:
@@ -87,7 +89,11 @@ class GenerateJob:
             self._loaded = True
 
     def run(self, batch: Sequence[PlannedClip]) -> list[dict[str, Any]]:
-        """Rows of the generations table, in the batch's order."""
+        """Rows of the generations table, in the batch's order.
+
+        Raises:
+            RunError: the run's folder cannot be written.
+        """
         requests = [clip.request for clip in batch if clip.request is not None]
         if len(requests) != len(batch):
             raise ValueError("only planned generations can be generated")
@@ -100,23 +106,32 @@ class GenerateJob:
             if isinstance(result, GenerationFailure):
                 rows.append(clip_row(clip, status="failed", error=result.reason, attempts=attempts))
                 continue
-            clip_id = result.clip_id
-            rows.append(
-                clip_row(
-                    clip,
-                    status="ok",
-                    clip_id=clip_id,
-                    num_frames=result.num_frames,
-                    height=result.height,
-                    width=result.width,
-                    fps=str(result.fps),
-                    seconds=seconds,
-                    peak_memory_bytes=_peak_memory(self.device),
-                    attempts=attempts,
-                    **store_clip(self.folder, result, clip_id),
-                )
-            )
+            rows.append(self._stored(clip, result, seconds=seconds, attempts=attempts))
         return rows
+
+    def _stored(self, clip: PlannedClip, video: Video, **columns: Any) -> dict[str, Any]:
+        """Store a clip; one that no encoder takes fails alone."""
+        clip_id = video.clip_id
+        try:
+            with writing(self.folder):
+                files = store_clip(self.folder, video, clip_id)
+        except RunError:
+            raise
+        except Exception as error:
+            reason = f"the clip could not be stored ({type(error).__name__}: {error})"
+            return clip_row(clip, status="failed", error=reason, **columns)
+        return clip_row(
+            clip,
+            status="ok",
+            clip_id=clip_id,
+            num_frames=video.num_frames,
+            height=video.height,
+            width=video.width,
+            fps=str(video.fps),
+            peak_memory_bytes=_peak_memory(self.device),
+            **columns,
+            **files,
+        )
 
     def _generate(self, requests: Sequence[GenerationRequest]) -> tuple[list[Video | GenerationFailure], int]:
         """Results and the number of attempts; transient failures are asked for again, one by one."""

@@ -6,27 +6,25 @@ Every function is a resume: called again with the same arguments it does what is
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from evalkit.engine.executor import Executor, InlineExecutor, LocalExecutor
+from evalkit.engine.executor import Executor, InlineExecutor, LocalExecutor, outcomes
 from evalkit.engine.generate import GenerateJob, clip_row
 from evalkit.engine.progress import Progress, Silent
-from evalkit.engine.score import ClipToScore, ScoredRow, ScoreJob
+from evalkit.engine.score import ScoreJob
+from evalkit.engine.scoring import score_clips
 from evalkit.engine.session import Session
-from evalkit.engine.sets import score_sets
 from evalkit.errors import EvalkitError, RunError
 from evalkit.models.protocol import ModelInfo, VideoModel
 from evalkit.runs.environment import environment
-from evalkit.runs.keys import digest
-from evalkit.runs.manifest import MANIFEST, MetricRecord
+from evalkit.runs.manifest import MetricRecord
 from evalkit.runs.plan import Plan, PlannedClip, batches, plan_generation
 from evalkit.runs.store import Run, open_run
 from evalkit.suites.prompt import FrozenMapping, Suite
 
 if TYPE_CHECKING:
-    from evalkit.metrics.spec import ClipMetric, SetMetric
     from evalkit.suites.layouts import FolderScan
 
 __all__ = ["default_workers", "make_executor", "rescore", "run_model", "score_found"]
@@ -107,7 +105,7 @@ def run_model(
         if job is None:
             session.finalise([], [], model.ignored_params, generated_only=True)
         else:
-            _score(session, plan, job, executor, timeout_s, progress, reference, model.ignored_params)
+            score_clips(session, plan, job, executor, timeout_s, progress, reference, model.ignored_params)
     return open_run(out)
 
 
@@ -156,10 +154,10 @@ def score_found(
     ):
         for clip in plan.clips:
             session.forget_if_changed(clip)
-            if clip.key not in session.clips:
-                session.add_clip(clip_row(clip, status="missing" if clip.problem else "ok"))
+        new = [clip for clip in plan.clips if clip.key not in session.clips]
+        session.add_clips(*(clip_row(clip, status="missing" if clip.problem else "ok") for clip in new))
         session.notes.extend(scan.problems)
-        _score(session, plan, job, executor, timeout_s, progress, reference, ())
+        score_clips(session, plan, job, executor, timeout_s, progress, reference, ())
     return open_run(out)
 
 
@@ -202,7 +200,7 @@ def rescore(
     environ = environment(run.manifest.environment.get("device", "cpu"), getattr(executor, "workers", 0))
     with Session(folder, plan, command or run.manifest.command, environ) as session, progress:
         ignored = run.manifest.model.ignored_params
-        _score(session, plan, job, executor, timeout_s, progress, reference, ignored)
+        score_clips(session, plan, job, executor, timeout_s, progress, reference, ignored)
     return open_run(folder)
 
 
@@ -231,150 +229,14 @@ def _generate(
     progress.stage(f"Generating with {model.info.id}", len(plan.clips), done)
     limit = None if timeout_s is None else timeout_s * model.info.batch_size
     job = GenerateJob(model, device, session.folder.resolve())
-    for outcome in executor.map(job, todo, timeout_s=limit):
-        group = todo[outcome.index]
+    for group, outcome in outcomes(executor, job, todo, limit, lambda group: [(clip,) for clip in group]):
         rows = outcome.result or [
             clip_row(clip, status="failed", error=outcome.error, attempts=1) for clip in group
         ]
-        for clip, row in zip(group, rows, strict=True):
-            if not session.generated(clip):
-                session.add_clip(row)
+        session.add_clips(
+            *(row for clip, row in zip(group, rows, strict=True) if not session.generated(clip))
+        )
         progress.advance(len(group), group[0].prompt_id)
-
-
-def _score(
-    session: Session,
-    plan: Plan,
-    job: ScoreJob,
-    executor: Executor,
-    timeout_s: float | None,
-    progress: Progress,
-    reference: Path | None,
-    ignored_params: Iterable[str],
-) -> None:
-    job.open()
-    keys = job.keys()
-    clip_keys = {metric.spec.id: keys[metric.spec.id] for metric in job.plan.clip_metrics}
-    items, clips = [], []
-    for clip in plan.clips:
-        row = session.clips[clip.key]
-        lacking = session.lacking(clip, clip_keys)
-        if (
-            clip.problem is None
-            and row["path"] is not None
-            and (lacking or not job.has_set_features(row["clip_id"]))
-        ):
-            items.append(ClipToScore(session.absolute(row), lacking))
-            clips.append(clip)
-    worker_job = ScoreJob(job.metrics, job.suite, job.folder, job.own_clips)
-    if items:
-        progress.stage("Scoring", len(plan.clips), len(plan.clips) - len(items))
-        for outcome in executor.map(worker_job, items, timeout_s=timeout_s):
-            clip, item = clips[outcome.index], items[outcome.index]
-            if outcome.error is None:
-                session.add_scores(clip, outcome.result, clip_keys)
-            else:
-                failed = dict.fromkeys(item.metrics, ("failed", None, None, outcome.error, None))
-                session.add_scores(clip, ScoredRow(item.row, failed), clip_keys)
-            progress.advance(1, clip.prompt_id)
-    record, reference_rows = None, None
-    if reference is not None and job.plan.set_metrics:
-        record, reference_rows = _score_reference(session, job, executor, timeout_s, progress, reference)
-    rows = [session.absolute(session.clips[clip.key]) for clip in plan.clips]
-    set_rows = score_sets(job, rows, reference_rows, folder=session.folder, run_id=plan.run_id)
-    session.finalise(
-        [_record(metric, job, keys) for metric in job.plan.metrics], set_rows, ignored_params, record
-    )
-
-
-def _score_reference(
-    session: Session,
-    job: ScoreJob,
-    executor: Executor,
-    timeout_s: float | None,
-    progress: Progress,
-    reference: Path,
-) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Features of the reference's clips, and what the manifest says of it."""
-    paths = _reference_paths(reference)
-    known = session.reference_rows
-    todo = [path for path in paths if path not in known or known[path]["status"] != "ok"]
-    empty = clip_row(PlannedClip("", "", "", 0))
-    items = [ClipToScore(empty | {"path": path}, ()) for path in todo]
-    worker_job = ScoreJob(job.metrics, job.suite, job.folder, own_clips=False)
-    if items:
-        progress.stage("Reading the reference", len(paths), len(paths) - len(todo))
-        for outcome in executor.map(worker_job, items, timeout_s=timeout_s):
-            item = items[outcome.index]
-            row = (
-                outcome.result.row
-                if outcome.result
-                else item.row | {"status": "failed", "error": outcome.error}
-            )
-            session.add_reference(row)
-            progress.advance(1)
-    rows = [known[path] for path in paths]
-    good = [row for row in rows if row["status"] == "ok"]
-    session.notes.extend(f"reference clip left out: {row['error']}" for row in rows if row["status"] != "ok")
-    return {
-        "path": str(reference.resolve()),
-        "num_clips": len(good),
-        "digest": digest(sorted(row["clip_id"] for row in good)),
-    }, good
-
-
-def _reference_paths(reference: Path) -> list[str]:
-    if (reference / MANIFEST).exists():
-        run = open_run(reference)
-        rows = run.generations
-        return [str(run.path_of(path).resolve()) for path in rows[rows["status"] == "ok"]["path"]]
-    from evalkit.suites.layouts import CLIP_SUFFIXES
-
-    if not reference.is_dir():
-        raise EvalkitError(f"reference {reference} does not exist; give a run folder or a folder of clips")
-    paths = sorted(
-        path for path in reference.rglob("*") if path.suffix.lower() in CLIP_SUFFIXES and path.is_file()
-    )
-    if not paths:
-        raise EvalkitError(f"reference {reference} holds no clips; give a run folder or a folder of clips")
-    return [str(path.resolve()) for path in paths]
-
-
-def _record(metric: ClipMetric | SetMetric, job: ScoreJob, keys: Mapping[str, str]) -> MetricRecord:
-    spec = metric.spec
-    kind: Literal["clip", "set"] = "set" if hasattr(metric, "vector") else "clip"
-    return MetricRecord(
-        id=spec.id,
-        version=spec.version,
-        title=spec.title,
-        description=spec.description,
-        direction=spec.direction,
-        unit=spec.unit,
-        range=spec.range,
-        kind=kind,
-        series=spec.series,
-        evidence=spec.evidence,
-        formula=spec.formula,
-        limits=spec.limits,
-        citation=spec.citation,
-        leaf=spec.leaf,
-        key=keys[spec.id],
-        params=dict(metric.params),
-        features={_name(request): _speaker(job, request) for request in metric.requires()},
-    )
-
-
-def _name(request: Any) -> str:
-    params = ",".join(f"{name}={value}" for name, value in request.params)
-    return f"{request.extractor}:{params}" if params else str(request.extractor)
-
-
-def _speaker(job: ScoreJob, request: Any) -> str:
-    if request in job.plan.problems:
-        return f"missing: {job.plan.problems[request].reason}"
-    spec = job.plan.specs[request]
-    weights = f", weights {spec.weights_digest[:16]}" if spec.weights_digest else ""
-    return f"{spec.title} (version {spec.version}{weights})"
 
 
 def _spec_string(record: MetricRecord) -> str:

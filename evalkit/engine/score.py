@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evalkit.errors import VideoError
-from evalkit.features.compute import FeaturePlan, TextFeatures, score_clip
+from evalkit.errors import RunError, VideoError
+from evalkit.features.compute import ClipVector, FeaturePlan, TextFeatures, score_clip, vector_of
 from evalkit.features.protocol import ClipRecord
 from evalkit.metrics.registry import load_metrics
 from evalkit.runs.clips import preview_paths, store_preview
 from evalkit.runs.feature_store import FeatureFolder, request_keys
+from evalkit.runs.files import writing
 from evalkit.runs.keys import digest
 
 if TYPE_CHECKING:
+    from evalkit.features.protocol import ClipFeatures, FeatureRequest
     from evalkit.metrics.spec import ClipMetric, SetMetric
     from evalkit.suites.prompt import Suite
     from evalkit.video import Video
 
-__all__ = ["ClipToScore", "ScoreJob", "ScoredRow", "metric_key"]
+__all__ = ["ClipToScore", "Score", "ScoreJob", "ScoredRow", "metric_key"]
+
+Score = tuple[str, float | None, Sequence[float] | None, str | None, float | None]
+"""(status, value, series, reason, elapsed_ms)"""
 
 
 def metric_key(metric: ClipMetric | SetMetric, keys: dict[Any, str]) -> str:
@@ -43,12 +48,24 @@ class ClipToScore:
     Args:
         row: its row of the generations table; `path` is absolute.
         metrics: ids of the clip metrics to score.
-        keep_features: whether set metrics' features must be stored too.
+        set_features: whether set metrics' features must be stored.
+        preview: whether a preview must be made if there is none.
     """
 
     row: dict[str, Any]
     metrics: tuple[str, ...]
-    keep_features: bool = True
+    set_features: bool = True
+    preview: bool = True
+
+    @property
+    def key(self) -> tuple[str, str, int]:
+        """`PlannedClip.key` of the clip."""
+        return self.row["prompt_id"], self.row["group"], self.row["sample_index"]
+
+    def parts(self) -> list[ClipToScore]:
+        """One item for each metric, and one for the set metrics' features, so that only the culprit fails."""
+        single = [replace(self, metrics=(metric,), set_features=False) for metric in self.metrics]
+        return [*single, replace(self, metrics=())] if self.set_features else single
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +74,14 @@ class ScoredRow:
 
     Args:
         row: the generations row, completed with what decoding told.
-        scores: metric id to (status, value, series, reason, elapsed_ms).
+        scores: by metric id.
+        vectors: set metrics that have no feature rows of this clip, with status and reason.
         notes: what went wrong beside the scores (a preview that could not be made).
     """
 
     row: dict[str, Any]
-    scores: Mapping[str, tuple[str, float | None, tuple[float, ...] | None, str | None, float | None]]
+    scores: Mapping[str, Score] = field(default_factory=dict)
+    vectors: Mapping[str, ClipVector] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
 
@@ -86,18 +105,22 @@ class ScoreJob:
     _texts: TextFeatures | None = field(default=None, repr=False)
     _store: FeatureFolder | None = field(default=None, repr=False)
 
-    def open(self) -> None:
-        """Load metrics and extractors, and embed every prompt of the suite."""
+    def prepare(self) -> None:
+        """Load metrics and extractors, enough for `keys` and `stored_vectors`."""
         if self._plan is None:
             self._plan = FeaturePlan(load_metrics(self.metrics))
             self._store = FeatureFolder(self.folder / "features", self._plan)
-            self._texts = self._plan.text_features(
-                [prompt.text for prompt in self.suite.prompts], self._store
-            )
+
+    def open(self) -> None:
+        """Load metrics and extractors, and embed every prompt of the suite."""
+        self.prepare()
+        if self._texts is None:
+            texts = [prompt.text for prompt in self.suite.prompts]
+            self._texts = self.plan.text_features(texts, self._store)
 
     @property
     def plan(self) -> FeaturePlan:
-        """The features the metrics need; `open` first."""
+        """The features the metrics need; `prepare` first."""
         if self._plan is None:
             raise ValueError("the job is not open")
         return self._plan
@@ -108,23 +131,16 @@ class ScoreJob:
         return {metric.spec.id: metric_key(metric, features) for metric in self.plan.metrics}
 
     def run(self, item: ClipToScore) -> ScoredRow:
-        """Score one clip. A clip that cannot be decoded fails with all its scores."""
+        """Score one clip. A clip that cannot be decoded fails with all its scores.
+
+        Raises:
+            RunError: the run's folder cannot be written.
+        """
         reader = _Reader(item.row, self.own_clips)
-        notes: list[str] = []
+        wanted = [metric for metric in self.plan.clip_metrics if metric.spec.id in item.metrics]
+        sets = self.plan.set_metrics if item.set_features else ()
         try:
-            if item.row["clip_id"] is None or not self._has_preview(item.row["clip_id"]):
-                try:
-                    item.row.update(store_preview(self.folder, reader(), reader().clip_id))
-                except VideoError:
-                    raise
-                except (
-                    Exception
-                ) as error:  # the clip itself is fine: score it, and say that it has no preview
-                    notes.append(f"{item.row['path']}: no preview could be made ({error})")
-            wanted = [metric for metric in self.plan.clip_metrics if metric.spec.id in item.metrics]
-            requests = {request for metric in wanted for request in metric.requires()}
-            if item.keep_features:
-                requests |= {request for metric in self.plan.set_metrics for request in metric.requires()}
+            note = self._preview(item, reader) if item.preview else None
             if item.row["clip_id"] is None:
                 reader()
             features = self.plan.clip_features(
@@ -133,11 +149,10 @@ class ScoreJob:
                 self._texts,
                 clip_id=item.row["clip_id"],
                 store=self._store,
-                wanted=requests,
+                wanted={*_requests(wanted), *_requests(sets)},
             )
         except VideoError as error:
-            failed = item.row | {"status": "failed", "error": str(error)}
-            return ScoredRow(failed, {})
+            return ScoredRow(item.row | {"status": "failed", "error": str(error)})
         scores = {}
         for metric in wanted:
             scored = score_clip(metric, features)
@@ -148,37 +163,74 @@ class ScoreJob:
                 scored.reason or None,
                 scored.elapsed_ms,
             )
-        return ScoredRow(item.row, scores, tuple(notes))
+        vectors = {metric.spec.id: vector_of(metric, features) for metric in sets}
+        lacking = {name: vector for name, vector in vectors.items() if vector.rows is None}
+        return ScoredRow(item.row, scores, lacking, (note,) if note else ())
 
-    def vectors(self, row: dict[str, Any]) -> dict[str, Any]:
-        """Set metric id to `ClipVector` for a clip whose features are stored."""
-        from evalkit.features.compute import vector_of
+    def _preview(self, item: ClipToScore, reader: _Reader) -> str | None:
+        """Make the preview if there is none; a sentence when it cannot be made, which costs no score."""
+        if item.row["clip_id"] is not None and self._has_preview(item.row["clip_id"]):
+            return None
+        video = reader()
+        try:
+            with writing(self.folder):
+                item.row.update(store_preview(self.folder, video, video.clip_id))
+        except RunError:
+            raise
+        except Exception as error:
+            return f"{item.row['path']}: no preview could be made ({error})"
+        return None
 
-        features = self.plan.clip_features(
-            _Reader(dict(row), self.own_clips),
-            record_of(row, self.suite, self.own_clips),
-            self._texts,
-            clip_id=row["clip_id"],
-            store=self._store,
-            wanted={request for metric in self.plan.set_metrics for request in metric.requires()},
-        )
-        return {metric.spec.id: vector_of(metric, features) for metric in self.plan.set_metrics}
+    def stored_vectors(self, row: dict[str, Any]) -> dict[str, ClipVector]:
+        """Feature rows of a clip by set metric, as far as they are stored.
 
-    def has_set_features(self, clip_id: str | None) -> bool:
-        """Whether everything that the set metrics read of a clip is stored."""
-        if self._store is None:
-            raise ValueError("the job is not open")
-        if clip_id is None:
-            return False
-        needed = {request for metric in self.plan.set_metrics for request in metric.requires()}
-        return all(
-            self._store.path(request, clip_id).exists()
-            for request in needed
-            if request in self.plan.specs and self.plan.specs[request].subject == "clip"
-        )
+        Nothing is decoded or computed: this runs in the driver, which no clip may take down.
+        """
+        if row["clip_id"] is None:
+            return {}
+        found: dict[tuple[FeatureRequest, ...], ClipFeatures | None] = {}
+        vectors = {}
+        for metric in self.plan.set_metrics:
+            requests = tuple(metric.requires())
+            if requests not in found:
+                found[requests] = self._stored(row, requests)
+            features = found[requests]
+            if features is not None:
+                vectors[metric.spec.id] = vector_of(metric, features)
+        return vectors
+
+    def _stored(self, row: dict[str, Any], requests: tuple[FeatureRequest, ...]) -> ClipFeatures | None:
+        try:
+            return self.plan.clip_features(
+                _refuse,
+                record_of(row, self.suite, self.own_clips),
+                self._texts,
+                clip_id=row["clip_id"],
+                store=self._store,
+                wanted=requests,
+            )
+        except _NotStoredError:
+            return None
+
+    def has_all(self, vectors: Mapping[str, ClipVector]) -> bool:
+        """Whether every set metric has its feature rows, or a reason why there are none."""
+        return all(metric.spec.id in vectors for metric in self.plan.set_metrics)
 
     def _has_preview(self, clip_id: str) -> bool:
         return all((self.folder / path).exists() for path in preview_paths(clip_id))
+
+
+def _requests(metrics: Sequence[ClipMetric | SetMetric]) -> Iterator[FeatureRequest]:
+    for metric in metrics:
+        yield from metric.requires()
+
+
+class _NotStoredError(VideoError):
+    """A feature would have to be computed from pixels."""
+
+
+def _refuse() -> Video:
+    raise _NotStoredError
 
 
 class _Reader:

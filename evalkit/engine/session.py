@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from evalkit import __version__
 from evalkit.engine.generate import clip_row
 from evalkit.errors import RunError
+from evalkit.runs.files import writing
 from evalkit.runs.journal import JOURNAL, Journal, read_journal
 from evalkit.runs.manifest import (
     MANIFEST,
@@ -25,17 +27,18 @@ from evalkit.runs.manifest import (
 )
 from evalkit.runs.plan import Plan, PlannedClip, write_plan
 from evalkit.runs.store import open_run, write_suite
-from evalkit.runs.tables import TABLES, write_table
+from evalkit.runs.tables import GENERATIONS, TABLES, read_table, write_table
 from evalkit.suites.prompt import thaw
 from evalkit.video import file_digest
 
 if TYPE_CHECKING:
-    from evalkit.engine.score import ScoredRow
+    from evalkit.engine.score import Score, ScoredRow
 
 __all__ = ["Session"]
 
 Key = tuple[str, str, int]
-Score = tuple[str, float | None, Sequence[float] | None, str | None, float | None]
+
+_REFERENCE = Path("features", "reference.parquet")
 
 
 class Session:
@@ -79,6 +82,15 @@ class Session:
             raise RunError(
                 f"{self.folder} cannot be written ({error.strerror}); choose another --out"
             ) from error
+        try:
+            with writing(self.folder):
+                self._begin()
+        except BaseException:
+            self._stack.close()
+            raise
+        return self
+
+    def _begin(self) -> None:
         write_plan(self.folder, self.plan)
         if not (self.folder / "suite.json").exists():
             write_suite(self.folder, self.plan.suite)
@@ -86,7 +98,6 @@ class Session:
         self._journal = self._stack.enter_context(Journal(self.folder / JOURNAL))
         if not (self.folder / MANIFEST).exists():
             write_manifest(self.folder, self._manifest("running", [], None, None))
-        return self
 
     def __exit__(self, *error: object) -> None:
         self._stack.close()
@@ -103,33 +114,36 @@ class Session:
             elif "scores" in entry:
                 key = _key(entry["key"])
                 for metric_id, (metric_key, *score) in entry["scores"].items():
-                    self.scores[key, metric_id] = (metric_key, _score(score))
+                    self._put_score(key, metric_id, metric_key, _score(score))
             elif "reference" in entry:
                 self.reference_rows[entry["reference"]["path"]] = entry["reference"]
 
     def _load_tables(self, metric_keys: Mapping[str, str]) -> None:
         run = open_run(self.folder)
-        for row in run.table("generations").to_pylist():
+        for row in _rows(run.table("generations")):
             self._put_clip(row)
+        if (self.folder / _REFERENCE).exists():
+            reference = read_table(self.folder / _REFERENCE, GENERATIONS)
+            self.reference_rows = {row["path"]: row for row in _rows(reference)}
         series = {
-            (_key((row["prompt_id"], row["group"], row["sample_index"])), row["metric_id"]): row["values"]
-            for row in run.table("series").to_pylist()
+            (_key_of(row), row["metric_id"]): array("d", row["values"]) for row in _rows(run.table("series"))
         }
-        for row in run.table("scores").to_pylist():
-            key = _key((row["prompt_id"], row["group"], row["sample_index"]))
+        for row in _rows(run.table("scores")):
             metric_id = row["metric_id"]
             if row["status"] != "generation_failed" and metric_id in metric_keys:
-                score = (
-                    row["status"],
-                    row["value"],
-                    series.get((key, metric_id)),
-                    row["reason"],
-                    row["elapsed_ms"],
-                )
-                self.scores[key, metric_id] = (metric_keys[metric_id], score)
+                key = _key_of(row)
+                values = series.get((key, metric_id))
+                score = (row["status"], row["value"], values, row["reason"], row["elapsed_ms"])
+                self._put_score(key, metric_id, metric_keys[metric_id], score)
 
     def _put_clip(self, row: dict[str, Any]) -> None:
-        self.clips[_key((row["prompt_id"], row["group"], row["sample_index"]))] = row
+        self.clips[_key_of(row)] = row
+
+    def _put_score(self, key: Key, metric_id: str, metric_key: str, score: Score) -> None:
+        status, value, series, reason, elapsed_ms = score
+        # 8 bytes a number instead of 32: a session holds every series of its run.
+        packed = None if series is None else array("d", series)
+        self.scores[key, metric_id] = (metric_key, (status, value, packed, reason, elapsed_ms))
 
     def forget_if_changed(self, clip: PlannedClip) -> None:
         """Drop what is known of an existing clip whose file has other bytes than when it was scored."""
@@ -139,34 +153,45 @@ class Session:
         path = Path(clip.path)
         if path.exists() and file_digest(path) != row["file_digest"]:
             del self.clips[clip.key]
-            self.scores = {key: score for key, score in self.scores.items() if key[0] != clip.key}
+            for metric_id in [metric_id for key, metric_id in self.scores if key == clip.key]:
+                del self.scores[clip.key, metric_id]
 
-    def add_clip(self, row: dict[str, Any]) -> None:
-        """Journal a generations row."""
-        self._put_clip(row)
-        self._append({"clip": row})
+    def add_clips(self, *rows: dict[str, Any]) -> None:
+        """Journal generations rows."""
+        self._append(*({"clip": row} for row in rows))
+        for row in rows:
+            self._put_clip(row)
 
-    def add_scores(self, clip: PlannedClip, scored: ScoredRow, metric_keys: Mapping[str, str]) -> None:
+    def add_scores(self, scored: ScoredRow, metric_keys: Mapping[str, str]) -> None:
         """Journal what scoring a clip gave."""
         row = self.relative(scored.row)
-        if row != self.clips.get(clip.key):
-            self.add_clip(row)
+        key = _key_of(row)
+        changed = row != self.clips.get(key)
+        entry = {
+            metric: [metric_keys[metric], status, value, None if series is None else list(series), *rest]
+            for metric, (status, value, series, *rest) in scored.scores.items()
+        }
+        self._append(
+            *([{"clip": row}] if changed else []),
+            *([{"key": list(key), "scores": entry}] if entry else []),
+        )
+        if changed:
+            self._put_clip(row)
+        for metric, score in scored.scores.items():
+            self._put_score(key, metric, metric_keys[metric], score)
         self.notes.extend(scored.notes)
-        if scored.scores:
-            entry = {metric: [metric_keys[metric], *score] for metric, score in scored.scores.items()}
-            self._append({"key": list(clip.key), "scores": entry})
-            for metric, score in scored.scores.items():
-                self.scores[clip.key, metric] = (metric_keys[metric], score)
 
     def add_reference(self, row: dict[str, Any]) -> None:
         """Journal a clip of the reference side."""
-        self.reference_rows[row["path"]] = row
         self._append({"reference": row})
+        self.reference_rows[row["path"]] = row
 
-    def _append(self, entry: dict[str, Any]) -> None:
+    def _append(self, *entries: dict[str, Any]) -> None:
         if self._journal is None:
             raise RunError(f"{self.folder} is not open")
-        self._journal.append(entry)
+        if entries:
+            with writing(self.folder):
+                self._journal.append(*entries)
 
     def relative(self, row: dict[str, Any]) -> dict[str, Any]:
         """The row with its path relative to the run where the file lies inside it: a run can be moved."""
@@ -207,89 +232,84 @@ class Session:
         generated_only: bool = False,
     ) -> Manifest:
         """Write the tables in the plan's order, check that nothing is missing, and close the journal."""
-        rows: dict[str, list[dict[str, Any]]] = {name: [] for name in TABLES}
         clip_records = [record for record in records if record.kind == "clip"]
-        for clip in self.plan.clips:
-            row = self.clips.get(clip.key) or clip_row(clip)
-            rows["generations"].append(row)
-            for record in clip_records:
-                scores, series = self._score_rows(clip, row, record)
-                rows["scores"].append(scores)
-                rows["series"].extend(series)
-        rows["set_scores"] = list(set_rows)
-        statuses = Counter(row["status"] for row in rows["generations"])
-        counts = Counts(
-            clips_planned=len(self.plan.clips),
-            clips_ok=statuses["ok"],
-            clips_failed=statuses["failed"],
-            clips_missing=statuses["missing"],
-            scores_planned=len(self.plan.clips) * len(clip_records),
-            scores=dict(sorted(Counter(row["status"] for row in rows["scores"]).items())),
-        )
-        if (
-            sum(counts.scores.values()) != counts.scores_planned
-            or sum(statuses.values()) != counts.clips_planned
-        ):
-            raise RunError(
-                f"{self.folder}: {counts} does not add up; this is a bug in evalkit, please report it"
+        statuses: Counter[str] = Counter()
+        scores: Counter[str] = Counter()
+        tables: dict[str, Iterable[dict[str, Any]]] = {
+            "generations": _counted(map(self._clip_row, self.plan.clips), statuses),
+            "scores": _counted(self._score_rows(clip_records), scores),
+            "series": self._series_rows(clip_records),
+            "set_scores": set_rows,
+        }
+        with writing(self.folder):
+            for name, schema in TABLES.items():
+                write_table(self.folder / f"{name}.parquet", schema, tables[name])
+            if reference is not None:
+                write_table(self.folder / _REFERENCE, GENERATIONS, self.reference_rows.values())
+            counts = Counts(
+                clips_planned=len(self.plan.clips),
+                clips_ok=statuses["ok"],
+                clips_failed=statuses["failed"],
+                clips_missing=statuses["missing"],
+                scores_planned=len(self.plan.clips) * len(clip_records),
+                scores=dict(sorted(scores.items())),
             )
-        whole = counts.clips_ok == counts.clips_planned and not counts.scores.get("failed")
-        status: Literal["generated", "complete", "partial"] = (
-            "generated" if generated_only else "complete" if whole else "partial"
-        )
-        for name, schema in TABLES.items():
-            write_table(self.folder / f"{name}.parquet", schema, rows[name])
-        manifest = self._manifest(status, records, counts, reference, ignored_params)
-        write_manifest(self.folder, manifest)
+            if scores.total() != counts.scores_planned or statuses.total() != counts.clips_planned:
+                raise RunError(
+                    f"{self.folder}: {counts} does not add up; this is a bug in evalkit, please report it"
+                )
+            whole = counts.clips_ok == counts.clips_planned and not counts.scores.get("failed")
+            status: Literal["generated", "complete", "partial"] = (
+                "generated" if generated_only else "complete" if whole else "partial"
+            )
+            manifest = self._manifest(status, records, counts, reference, ignored_params)
+            write_manifest(self.folder, manifest)
         if self._journal is not None:
             self._journal.close()
             (self.folder / JOURNAL).unlink(missing_ok=True)
         return manifest
 
-    def _score_rows(
-        self, clip: PlannedClip, row: dict[str, Any], record: MetricRecord
-    ) -> tuple[dict[str, Any], Iterator[dict[str, Any]]]:
-        score: Score
-        found = self.scores.get((clip.key, record.id))
+    def _clip_row(self, clip: PlannedClip) -> dict[str, Any]:
+        return self.clips.get(clip.key) or clip_row(clip)
+
+    def _series_rows(self, records: Sequence[MetricRecord]) -> Iterator[dict[str, Any]]:
+        for clip in self.plan.clips:
+            row = self._clip_row(clip)
+            for record in records:
+                series = self._score(clip, row, record)[2]
+                if series is not None:
+                    yield _belongs(clip, row, record) | {"kind": record.series, "values": list(series)}
+
+    def _score_rows(self, records: Sequence[MetricRecord]) -> Iterator[dict[str, Any]]:
+        for clip in self.plan.clips:
+            row = self._clip_row(clip)
+            for record in records:
+                status, value, _, reason, elapsed_ms = self._score(clip, row, record)
+                yield _belongs(clip, row, record) | {
+                    "run_id": self.plan.run_id,
+                    "suite": self.plan.suite.name,
+                    "category": clip.category,
+                    "seed": clip.seed,
+                    "metric_version": record.version,
+                    "value": value,
+                    "status": status,
+                    "reason": reason,
+                    "n_frames": row["num_frames"],
+                    "elapsed_ms": elapsed_ms,
+                }
+
+    def _score(self, clip: PlannedClip, row: dict[str, Any], record: MetricRecord) -> Score:
         if row["status"] != "ok":
+            status = "generation_failed" if row["path"] is None else "failed"
             reason = (
                 row["error"] or "the clip was not made: the run was stopped; run the same command to continue"
             )
-            status = "generation_failed" if row["path"] is None else "failed"
-            score = (status, None, None, reason, None)
-        elif found is None or found[0] != record.key:
-            score = (
-                "failed",
-                None,
-                None,
-                "not scored: the run was stopped; run the same command to continue",
-                None,
-            )
-        else:
-            score = found[1]
-        status, value, series, reason, elapsed_ms = score
-        belongs = {
-            "prompt_id": clip.prompt_id,
-            "group": clip.group,
-            "sample_index": clip.sample_index,
-            "clip_id": row["clip_id"],
-            "metric_id": record.id,
-        }
-        scores = belongs | {
-            "run_id": self.plan.run_id,
-            "suite": self.plan.suite.name,
-            "category": clip.category,
-            "seed": clip.seed,
-            "metric_version": record.version,
-            "value": value,
-            "status": status,
-            "reason": reason,
-            "n_frames": row["num_frames"],
-            "elapsed_ms": elapsed_ms,
-        }
-        return scores, iter(
-            [] if series is None else [belongs | {"kind": record.series, "values": list(series)}]
-        )
+            return status, None, None, reason, None
+        found = self.scores.get((clip.key, record.id))
+        if found is None or found[0] != record.key:
+            reason = "not scored: the run was stopped; run the same command to continue"
+            return "failed", None, None, reason, None
+        return found[1]
 
     def _manifest(
         self,
@@ -335,6 +355,32 @@ class Session:
 def _key(values: Sequence[Any]) -> Key:
     prompt_id, group, sample_index = values
     return str(prompt_id), str(group), int(sample_index)
+
+
+def _key_of(row: Mapping[str, Any]) -> Key:
+    return row["prompt_id"], row["group"], row["sample_index"]
+
+
+def _rows(table: Any) -> Iterator[dict[str, Any]]:
+    """Rows of an Arrow table, without holding all of them as Python objects."""
+    for batch in table.to_batches(max_chunksize=4096):
+        yield from batch.to_pylist()
+
+
+def _counted(rows: Iterable[dict[str, Any]], statuses: Counter[str]) -> Iterator[dict[str, Any]]:
+    for row in rows:
+        statuses[row["status"]] += 1
+        yield row
+
+
+def _belongs(clip: PlannedClip, row: Mapping[str, Any], record: MetricRecord) -> dict[str, Any]:
+    return {
+        "prompt_id": clip.prompt_id,
+        "group": clip.group,
+        "sample_index": clip.sample_index,
+        "clip_id": row["clip_id"],
+        "metric_id": record.id,
+    }
 
 
 def _score(values: Sequence[Any]) -> Score:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ from evalkit.runs.tables import SET_SCORES
 if TYPE_CHECKING:
     import torch
 
-    from evalkit.engine.score import ScoreJob
+    from evalkit.features.compute import ClipVector
     from evalkit.metrics.spec import SetMetric
 
 __all__ = ["score_sets"]
@@ -24,41 +25,42 @@ __all__ = ["score_sets"]
 _SEED = 0
 
 
+Vectors = Mapping[str, "ClipVector"]
+"""Feature rows of one clip, by set metric."""
+
+
 def score_sets(
-    job: ScoreJob,
-    rows: Sequence[Mapping[str, Any]],
-    reference: Sequence[Mapping[str, Any]] | None,
+    metrics: Sequence[SetMetric],
+    clips: Sequence[tuple[Mapping[str, Any], Vectors]],
+    reference: Sequence[tuple[Mapping[str, Any], Vectors]] | None,
     *,
+    groups: Sequence[str],
     folder: Path,
     run_id: str,
 ) -> list[dict[str, Any]]:
     """Rows of the set_scores table: every set metric for all clips, and for each group where there are several.
 
     Args:
-        job: open; its feature store has what is needed, since scoring has seen every clip.
-        rows: generations rows with absolute paths.
-        reference: rows of the reference's clips; None when no reference was given.
+        metrics: the set metrics.
+        clips: generations rows of every clip that could be read, with their feature rows.
+        reference: the same of the reference's clips; None when no reference was given.
+        groups: every group of the plan, in order.
         folder: the run's folder; feature rows are kept there for resampling.
         run_id: for the table.
     """
-    metrics = job.plan.set_metrics
     if not metrics:
         return []
-    good = [row for row in rows if row["status"] == "ok"]
-    vectors = [(row, job.vectors(dict(row))) for row in good]
-    reference_digest = digest(sorted(row["clip_id"] for row in reference)) if reference else None
-    against = [job.vectors(dict(row)) for row in reference or ()]
-    groups = sorted({str(row["group"]) for row in rows})
-    names = ["", *groups] if groups != [""] else [""]
+    reference_digest = digest(sorted(row["clip_id"] for row, _ in reference)) if reference else None
+    names = ["", *groups] if list(groups) != [""] else [""]
     table = []
     for metric in metrics:
         name = metric.spec.id
-        theirs, _ = _matrix([(None, clip[name]) for clip in against])
-        ours, keys = _matrix([(row, clip[name]) for row, clip in vectors])
+        theirs, _ = _matrix([(None, vectors[name]) for _, vectors in reference or ()])
+        ours, keys = _matrix([(row, vectors[name]) for row, vectors in clips])
         if ours is not None:
             _keep(folder, name, ours, keys, theirs)
         for group in names:
-            members = [(row, clip[name]) for row, clip in vectors if group in ("", row["group"])]
+            members = [(row, vectors[name]) for row, vectors in clips if group in ("", row["group"])]
             table.append(
                 _row(metric, members, theirs, reference is not None)
                 | {"run_id": run_id, "group": group, "reference_digest": reference_digest}
@@ -128,6 +130,10 @@ def _row(
     except Exception as error:  # a plugin's metric must not cost the run its other results
         return row | {"status": "failed", "reason": f"{type(error).__name__}: {error}"}
     low, high = score.interval or (None, None)
+    numbers = [number for number in (score.value, low, high, score.noise_floor) if number is not None]
+    if not all(map(math.isfinite, numbers)):
+        reason = f"{metric.spec.id} gave a value that is not finite ({score.value})"
+        return row | {"status": "failed", "reason": reason}
     return row | {
         "value": score.value,
         "interval_low": low,

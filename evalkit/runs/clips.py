@@ -45,6 +45,6 @@ def store_clip(folder: Path, video: Video, clip_id: str) -> dict[str, str | None
 
     path = f"clips/{clip_id}.mp4"
     (folder / "clips").mkdir(parents=True, exist_ok=True)
-    if not (folder / path).exists():
-        encode_lossless(video, folder / path)
+    # Written even if it exists: a clip is made again because its file was lost or damaged.
+    encode_lossless(video, folder / path)
     return {"path": path, "file_digest": file_digest(folder / path), **store_preview(folder, video, clip_id)}

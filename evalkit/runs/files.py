@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import tempfile
@@ -10,7 +11,32 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-__all__ = ["atomic_path", "fsync_folder", "write_json", "write_text"]
+from evalkit.errors import RunError
+
+__all__ = ["atomic_path", "fsync_folder", "write_json", "write_text", "writing"]
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_REFUSED = {errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
+
+
+@contextlib.contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Tell a folder that cannot be written from everything else that may go wrong inside.
+
+    Raises:
+        RunError: the disk is full, read-only or broken. No clip is to blame, so the run stops rather than fail
+            every clip that is left.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _FULL | _REFUSED:
+            raise
+        cure = "free some space" if error.errno in _FULL else "make it writable"
+        raise RunError(
+            f"{folder} cannot be written ({os.strerror(error.errno or 0)}): {cure} and run the same command again; "
+            "what was finished is kept"
+        ) from error
 
 
 @contextlib.contextmanager

@@ -45,12 +45,14 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._file: IO[bytes] | None = None
+        self._end = 0
 
     def __enter__(self) -> Self:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        complete = max((end for _, end in _entries(self.path)), default=0)
-        self._file = self.path.open("ab")
-        self._file.truncate(complete)
+        self._end = max((end for _, end in _entries(self.path)), default=0)
+        # Unbuffered: what could not be written must not be tried again when the file is closed.
+        self._file = self.path.open("ab", buffering=0)
+        self._file.truncate(self._end)
         return self
 
     def __exit__(
@@ -64,13 +66,24 @@ class Journal:
             self._file.close()
             self._file = None
 
-    def append(self, entry: Mapping[str, Any]) -> None:
-        """Write one entry durably."""
+    def append(self, *entries: Mapping[str, Any]) -> None:
+        """Write entries durably, with one sync for all of them.
+
+        Raises:
+            OSError: the disk is full or read-only; the journal is as it was before.
+        """
         if self._file is None:
             raise ValueError("the journal is not open; use it in a with statement")
-        self._file.write(_line(entry))
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        lines = memoryview(b"".join(map(_line, entries)))
+        written = 0
+        try:
+            while written < len(lines):
+                written += self._file.write(lines[written:])
+            os.fsync(self._file.fileno())
+        except OSError:
+            self._file.truncate(self._end)
+            raise
+        self._end += written
 
 
 def _line(entry: Mapping[str, Any]) -> bytes:

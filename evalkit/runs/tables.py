@@ -6,6 +6,7 @@ A missing value is a status with a reason: `value` is null exactly where `status
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ __all__ = [
 ]
 
 SCHEMA_VERSION = 1
+_ROW_GROUP = 16_384
 
 STATUSES = ("ok", "failed", "skipped", "not_applicable", "generation_failed")
 
@@ -116,16 +118,24 @@ TABLES: Mapping[str, pa.Schema] = {
 
 
 def write_table(path: Path, schema: pa.Schema, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write rows as zstd Parquet, atomically. Unknown or missing columns are an error, not a guess."""
-    rows = list(rows)
+    """Write rows as zstd Parquet, atomically and in groups: memory does not grow with the number of rows.
+
+    Unknown or missing columns are an error, not a guess.
+    """
     names = set(schema.names)
-    for row in rows:
-        if row.keys() != names:
-            wrong = sorted(names ^ row.keys())
-            raise ValueError(f"row for {path.name} has other columns than its schema: {', '.join(wrong)}")
-    table = pa.Table.from_pylist(rows, schema=schema)
-    with atomic_path(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd")
+    rows = iter(rows)
+    with (
+        atomic_path(path) as temporary,
+        pq.ParquetWriter(temporary, schema, compression="zstd") as writer,
+    ):
+        while group := list(itertools.islice(rows, _ROW_GROUP)):
+            for row in group:
+                if row.keys() != names:
+                    wrong = sorted(names ^ row.keys())
+                    raise ValueError(
+                        f"row for {path.name} has other columns than its schema: {', '.join(wrong)}"
+                    )
+            writer.write_table(pa.Table.from_pylist(group, schema=schema))
 
 
 def read_table(path: Path, schema: pa.Schema) -> pa.Table:
