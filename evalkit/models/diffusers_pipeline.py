@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import importlib.util
 import inspect
 import json
 import re
@@ -141,13 +142,17 @@ class DiffusersModel:
 
         automatic = torch.bfloat16 if device.startswith("cuda") else torch.float32
         dtype = automatic if self.dtype == "auto" else getattr(torch, self.dtype)
+        # Without accelerate, "low memory" loading is impossible and asking for it only warns.
+        has_accelerate = importlib.util.find_spec("accelerate") is not None
+        _no_progress_bars()
         try:
             pipe = self._class.from_pretrained(
                 self._folder,
-                torch_dtype=dtype,
                 variant=self.variant,
                 use_safetensors=True,
                 local_files_only=True,
+                low_cpu_mem_usage=has_accelerate,
+                **{_dtype_argument(): dtype},
             )
         except (OSError, ValueError) as error:
             raise MissingWeights(
@@ -160,10 +165,8 @@ class DiffusersModel:
         if self.offload == "none":
             pipe.to(device)
         else:
-            try:
-                import_module("accelerate")
-            except ImportError as error:
-                raise MissingExtra("accelerate", "transformers", f"offload={self.offload}") from error
+            if not has_accelerate:
+                raise MissingExtra("accelerate", "transformers", f"offload={self.offload}")
             {"model": pipe.enable_model_cpu_offload, "sequential": pipe.enable_sequential_cpu_offload}[
                 self.offload
             ](device=device)
@@ -342,6 +345,24 @@ class DiffusersModel:
                 )
                 digests[path.relative_to(self._folder).as_posix()] = known
         return digests
+
+
+def _dtype_argument() -> str:
+    """Newer diffusers warn of `torch_dtype`, older ones do not know `dtype`."""
+    from diffusers.pipelines import pipeline_utils
+
+    return "dtype" if hasattr(pipeline_utils, "_resolve_dtype") else "torch_dtype"
+
+
+def _no_progress_bars() -> None:
+    """The bars of loading would be drawn over the run's own progress, once by every worker."""
+    from diffusers.utils import logging
+
+    logging.disable_progress_bar()
+    if importlib.util.find_spec("transformers") is not None:
+        from transformers.utils import logging as transformers_logging
+
+        transformers_logging.disable_progress_bar()
 
 
 def _one_or_list(values: list[Any]) -> Any:

@@ -25,7 +25,7 @@ from evalkit._registry import Registry
 from evalkit.errors import EvalkitError
 from evalkit.models.protocol import VideoModel
 
-__all__ = ["MODELS", "ModelSpec", "load_model", "model_names", "parse_spec"]
+__all__ = ["MODELS", "ModelSpec", "load_model", "missing_parts", "model_names", "parse_spec"]
 
 MODELS = Registry(
     "model",
@@ -108,13 +108,22 @@ def load_model(spec_string: str, **params: Any) -> VideoModel:
         raise EvalkitError(
             f"model {name!r} cannot be made from {merged}: {error}; `evalkit models show {name}` lists its parameters"
         ) from error
-    if not isinstance(model, VideoModel):
-        lacks = [part for part in ("info", "ignored_params", "load", "generate") if not hasattr(model, part)]
+    if lacks := missing_parts(model):
         raise EvalkitError(
             f"model {name!r} ({type(model).__module__}.{type(model).__qualname__}) lacks {', '.join(lacks)}; "
             "see evalkit.models.VideoModel, and evalkit.testing.check_model for a test of it"
         )
-    return model
+    return cast("VideoModel", model)
+
+
+def missing_parts(model: object) -> list[str]:
+    """Parts of `VideoModel` that an object lacks.
+
+    `isinstance` would read `info`, which may cost much or fail before there is anything to identify.
+    """
+    absent = object()
+    parts = ("info", "ignored_params", "load", "generate")
+    return [part for part in parts if inspect.getattr_static(model, part, absent) is absent]
 
 
 def _check_params(name: str, factory: Any, params: Mapping[str, Any]) -> None:

@@ -19,6 +19,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from evalkit.models.protocol import GenerationFailure, GenerationRequest, ModelInfo, VideoModel
+from evalkit.models.registry import missing_parts
 from evalkit.suites.prompt import FrozenMapping, thaw
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def sample_requests(
     return [
         GenerationRequest(
             prompt=text,
-            seed=11 + number,
+            seed=11 + 1009 * number,  # far apart: `first seed + place in the batch` must not pass for a seed
             num_frames=int(shape["num_frames"]),
             height=int(shape["height"]),
             width=int(shape["width"]),
@@ -127,7 +128,8 @@ def check_model(
 
 
 def _check_identity(make: Callable[[], VideoModel], model: VideoModel) -> str:
-    assert isinstance(model, VideoModel), f"{type(model).__name__} lacks a part of evalkit.models.VideoModel"
+    lacks = missing_parts(model)
+    assert not lacks, f"{type(model).__name__} lacks {', '.join(lacks)} of evalkit.models.VideoModel"
     info = model.info
     assert isinstance(info, ModelInfo), f"info must be a ModelInfo, got {type(info).__name__}"
     assert info.id, "info.id is empty"
