@@ -60,9 +60,10 @@ def read_credentials(path: Path) -> Credentials:
                 return Credentials("missing")
             with reader:
                 return _credentials(reader.get_validation_state(), reader.get_validation_results(), reader)
-    except c2pa.C2paError.RemoteManifest as error:
-        raise NotApplicable("the manifest is kept on a server, and evalkit does not fetch it") from error
     except c2pa.C2paError as error:
+        if str(error).startswith("Remote"):
+            reason = "the manifest is kept on a server, and evalkit does not fetch it"
+            raise NotApplicable(reason) from error
         return Credentials("invalid", (str(error),))
     except OSError as error:
         raise UnreadableVideo(f"{path}: cannot be read ({error.strerror or error})") from error

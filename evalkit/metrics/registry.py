@@ -57,6 +57,8 @@ METRICS = Registry(
         "set.recall": "evalkit.metrics.sets:Recall",
         "set.density": "evalkit.metrics.sets:Density",
         "set.coverage": "evalkit.metrics.sets:Coverage",
+        "provenance.c2pa": "evalkit.metrics.provenance:C2PA",
+        "provenance.metadata_leak": "evalkit.metrics.provenance:MetadataLeak",
         "cost.seconds_per_clip": "evalkit.metrics.cost:SecondsPerClip",
         "cost.seconds_per_frame": "evalkit.metrics.cost:SecondsPerFrame",
         "cost.peak_memory": "evalkit.metrics.cost:PeakMemory",

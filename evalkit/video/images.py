@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from evalkit.errors import UnreadableVideo, UnsupportedVideo
 from evalkit.video.frame_rate import frame_rate
@@ -67,6 +67,7 @@ def probe_images(folder: Path, limits: Limits, fps: Fraction | None) -> VideoInf
             bit_depth=8,
             variable_frame_rate=False,
             file_bytes=sum(path.stat().st_size for path in files),
+            metadata=_tags(image),
         )
 
 
@@ -143,7 +144,27 @@ def _webp_header(path: Path, image: Image.Image, limits: Limits) -> VideoInfo:
         bit_depth=8,
         variable_frame_rate=None,
         file_bytes=path.stat().st_size,
+        metadata=_tags(image),
     )
+
+
+def _tags(image: Image.Image) -> dict[str, str]:
+    """Texts that travel with an image: PNG text, EXIF (generators put prompts there), XMP, the place."""
+    tags = {
+        key: value for key, value in image.info.items() if isinstance(key, str) and isinstance(value, str)
+    }
+    xmp = image.info.get("xmp")
+    if isinstance(xmp, bytes):
+        tags["xmp"] = xmp.decode("utf-8", "replace")
+    exif = image.getexif()
+    for number, value in {**exif, **exif.get_ifd(ExifTags.IFD.Exif)}.items():
+        text = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+        if isinstance(text, str) and text.strip("\0 "):
+            tags[f"exif:{ExifTags.TAGS.get(number, number)}"] = text.strip("\0 ")
+    place = exif.get_ifd(ExifTags.IFD.GPSInfo)
+    if place:
+        tags["exif:GPSInfo"] = ", ".join(str(value) for value in place.values())
+    return tags
 
 
 def _open(path: Path) -> Image.Image:

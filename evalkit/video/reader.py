@@ -186,6 +186,8 @@ def _open(path: Path, container: Container, limits: Limits, *, decoders: bool) -
     """`decoders`: let FFmpeg decode a first picture to learn the pixel format; without, it reads the header."""
     most_streams = limits.max_streams + 1
     options = {"protocol_whitelist": "file", "max_streams": str(most_streams)}
+    if container.demuxer == "mov":
+        options["export_xmp"] = "1"
     if not decoders:
         options["codec_whitelist"] = "none"
     try:

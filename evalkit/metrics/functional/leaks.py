@@ -76,7 +76,8 @@ def metadata_leaks(tags: Mapping[str, str], prompt: str | None = None) -> tuple[
             kinds.append("path")
         if _PLACE.match(text) or (_PLACE_TAG.search(tag) and text.strip()):
             kinds.append("place")
-        if _EMAIL.search(text) or (_PERSON_TAG.search(tag) and text.strip()):
+        # A password in a URL looks like an address: "//ada:secret@example.org".
+        if _EMAIL.search(_SECRET.sub(" ", text)) or (_PERSON_TAG.search(tag) and text.strip()):
             kinds.append("person")
         secret = _SECRET.search(text)
         if secret:
