@@ -264,14 +264,12 @@
     byId("reproduce").textContent = again;
     var leaf = metric === null ? "" : evalkit.data.metrics[metric].leaf;
     var words = ["evalkit", "failures", "new", "--run", evalkit.data.run.folder, "--clip", clip.clip || ""];
-    words.push("--category", leaf || "CATEGORY");
-    if (course && course.window) { words.push("--segment", course.window[0] + "-" + course.window[1]); }
+    words.push("--category", leaf || "CATEGORY", "--severity", "S1");
+    if (course && course.window) { words.push("--frames", course.window[0] + "-" + course.window[1]); }
     byId("report-command").textContent = words.map(quote).join(" ");
-    var query = new URLSearchParams({ run: evalkit.data.run.id, clip: clip.clip || "" });
-    if (leaf) { query.set("category", leaf); }
-    if (course && course.window) { query.set("first", course.window[0]); query.set("last", course.window[1]); }
-    var base = location.protocol.indexOf("http") === 0 ? location.origin : "http://127.0.0.1:8321";
-    byId("report-link").href = base + "/failures/new?" + query.toString();
+    // The form of the local web app: on its own pages the one that served them, from a file the default address.
+    var base = location.protocol.indexOf("http") === 0 ? location.origin : "http://127.0.0.1:8765";
+    byId("report-link").href = base + "/file?" + new URLSearchParams({ run: evalkit.data.run.id, clip: clip.clip || "" });
   }
 
   function copy(button) {
