@@ -40,13 +40,13 @@ def ensure() -> bool:
     extension = next(Path(spec.origin).parent.glob("_C*.*"), None)
     if extension is not None:
         try:
-            torch.ops.load_library(extension)
+            torch.ops.load_library(extension)  # type: ignore[no-untyped-call]
         except OSError:
             pass  # the mismatch this module exists for: its libraries belong to another torch build
     missing = [name for name in _OPERATORS if not hasattr(torch.ops.torchvision, name)]
     if not missing:
         return False
-    _library = torch.library.Library("torchvision", "DEF")
+    _library = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
     for name in missing:
-        _library.define(name + _SCHEMA)
+        _library.define(name + _SCHEMA)  # type: ignore[no-untyped-call]
     return True

@@ -203,7 +203,7 @@ def make_run(
     return open_run(folder)
 
 
-def _store_clip(folder: Path, video: Video, clip_id: str) -> dict[str, str]:
+def _store_clip(folder: Path, video: Video, clip_id: str) -> dict[str, str | None]:
     from evalkit.runs.clips import store_clip
 
     return store_clip(folder, video, clip_id)

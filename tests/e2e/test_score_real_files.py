@@ -195,9 +195,7 @@ def test_vbench_flicker_on_real_clips_equals_the_published_formula(shared_data: 
                 break
             frames.append(frame.astype(np.float64))
         # VBench: 255 minus the mean absolute difference of neighbouring frames, over 255.
-        differences = [
-            np.abs(after - before).mean() for before, after in itertools.pairwise(frames)
-        ]
+        differences = [np.abs(after - before).mean() for before, after in itertools.pairwise(frames)]
         assert values[row.clip_id] == pytest.approx((255 - np.mean(differences)) / 255, abs=1e-5)
 
 
