@@ -357,6 +357,7 @@ def outcomes(
     items: Sequence[Any],
     timeout_s: float | None,
     parts: Callable[[Any], Sequence[Any]],
+    part_timeout_s: float | None = None,
 ) -> Iterator[tuple[Any, Outcome]]:
     """Every item with its outcome. What took a worker along is run again in parts: only the culprit fails."""
     while items:
@@ -368,4 +369,4 @@ def outcomes(
                 again.extend(smaller)
             else:
                 yield item, outcome
-        items = again
+        items, timeout_s = again, part_timeout_s or timeout_s

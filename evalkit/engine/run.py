@@ -229,7 +229,9 @@ def _generate(
     progress.stage(f"Generating with {model.info.id}", len(plan.clips), done)
     limit = None if timeout_s is None else timeout_s * model.info.batch_size
     job = GenerateJob(model, device, session.folder.resolve())
-    for group, outcome in outcomes(executor, job, todo, limit, lambda group: [(clip,) for clip in group]):
+    for group, outcome in outcomes(
+        executor, job, todo, limit, lambda group: [(clip,) for clip in group], part_timeout_s=timeout_s
+    ):
         rows = outcome.result or [
             clip_row(clip, status="failed", error=outcome.error, attempts=1) for clip in group
         ]

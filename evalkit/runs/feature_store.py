@@ -109,7 +109,8 @@ class FeatureFolder:
 
 def _intact(content: bytes) -> bool:
     """Whether the bytes are those that were written; the checksum is over the file with a blank checksum."""
-    seal = _SEAL.search(content, 0, 8 + int.from_bytes(content[:8], "little"))
+    header_end = min(len(content), 8 + int.from_bytes(content[:8], "little"))
+    seal = _SEAL.search(content, 0, header_end)
     if seal is None:
         return False
     return zlib.crc32(content[: seal.start()] + _BLANK + content[seal.end() :]) == int(seal[1], 16)

@@ -144,19 +144,6 @@ def test_transient_failures_are_asked_again(tmp_path: Path) -> None:
     assert set(run.generations.attempts) == {3}
 
 
-def test_a_dying_worker_costs_one_batch(tmp_path: Path) -> None:
-    run = run_model(make_suite(3), toys.Deadly(batch_size=1), tmp_path / "run", metrics=METRICS, workers=2)
-    assert list(run.generations.status) == ["ok", "failed", "ok"]
-    assert "SIGKILL" in run.generations.error[1]
-
-
-def test_a_hanging_clip_is_stopped(tmp_path: Path) -> None:
-    model = toys.Sleepy(batch_size=1)
-    run = run_model(make_suite(3), model, tmp_path / "run", metrics=METRICS, workers=2, timeout_s=3)
-    assert list(run.generations.status) == ["ok", "failed", "ok"]
-    assert run.generations.error[1] == "took longer than 3 s and was stopped"
-
-
 def test_a_model_that_cannot_be_loaded_ends_the_run(tmp_path: Path) -> None:
     with pytest.raises(EvalkitError, match="weights are gone"):
         run_model(

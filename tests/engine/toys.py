@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -74,20 +73,13 @@ class Fickle(Toy):
         return video if before >= 2 else GenerationFailure("busy, try again", permanent=False)
 
 
-class Deadly(Toy):
-    """Kills its process on `p0001`, as a segmentation fault or the kernel's memory killer would."""
+class HangsOnce(Toy):
+    """Hangs the first time it is asked for `p0001`."""
 
     def clip(self, request: GenerationRequest) -> Video | GenerationFailure:
-        if request.prompt_id == "p0001":
-            os.kill(os.getpid(), signal.SIGKILL)
-        return super().clip(request)
-
-
-class Sleepy(Toy):
-    """Hangs on `p0001`."""
-
-    def clip(self, request: GenerationRequest) -> Video | GenerationFailure:
-        if request.prompt_id == "p0001":
+        assert self.calls is not None
+        if request.prompt_id == "p0001" and not (self.calls / "hung").exists():
+            (self.calls / "hung").touch()
             time.sleep(3600)
         return super().clip(request)
 
