@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from evalkit.runs.manifest import MetricRecord
     from evalkit.runs.store import Run
 
-__all__ = ["clip_fields", "detectors", "find_clip", "inside_run", "keep_clip"]
+__all__ = ["clip_fields", "detectors", "find_clip", "inside_run", "keep_clip", "plain"]
 
 _AGREES, _DISAGREES = 80.0, 50.0
 _REPRODUCTION = ("num_inference_steps", "guidance_scale", "scheduler", "context_window")
@@ -48,7 +48,7 @@ def find_clip(run: Run, name: str) -> dict[str, Any]:
             f"{run.folder} has {found} {name!r}; give a clip id from the gallery, or PROMPT_ID#SAMPLE such as "
             f"{table['prompt_id'].iloc[0]}#{table['sample_index'].iloc[0]}"
         )
-    row: dict[str, Any] = {str(key): _plain(value) for key, value in rows.iloc[0].to_dict().items()}
+    row: dict[str, Any] = {str(key): plain(value) for key, value in rows.iloc[0].to_dict().items()}
     if row["clip_id"] is None:
         raise InvalidReport(f"{run.folder} has no clip for {name!r}: {row['error'] or row['status']}")
     return row
@@ -125,7 +125,7 @@ def detectors(run: Run, clip_id: str, segments: Sequence[Segment] = (), category
         row = own[own["metric_id"] == record.id]
         if row.empty:
             continue
-        value, status = _plain(row["value"].iloc[0]), row["status"].iloc[0]
+        value, status = plain(row["value"].iloc[0]), row["status"].iloc[0]
         worse = None if value is None else percentile(run, record, value)
         window = segments[0] if segments else None
         course = series[(series["clip_id"] == clip_id) & (series["metric_id"] == record.id)]
@@ -205,7 +205,7 @@ def inside_run(run: Run, relative: str | None) -> Any:
     return path if path.is_relative_to(run.folder.resolve()) and path.is_file() else None
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """A pandas cell as a JSON scalar; every kind of missing value is None."""
     import pandas as pd
 

@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from evalkit.errors import VideoError
 from evalkit.failures.errors import InvalidReport
 from evalkit.failures.fingerprint import perceptual_hash
 from evalkit.failures.media import sniff_attachment
@@ -15,17 +16,11 @@ if TYPE_CHECKING:
     from evalkit.failures.store import FailureStore
     from evalkit.video import Limits
 
-__all__ = ["MAX_ATTACHMENT_BYTES", "ingest_attachment", "ingest_clip"]
+__all__ = ["MAX_ATTACHMENT_BYTES", "ORIGINAL", "ingest_attachment", "ingest_clip"]
 
 MAX_ATTACHMENT_BYTES = 5 << 20
-_TYPES = {
-    "mp4": "video/mp4",
-    "mov": "video/quicktime",
-    "webm": "video/webm",
-    "matroska": "video/x-matroska",
-    "gif": "image/gif",
-    "webp": "image/webp",
-}
+ORIGINAL = "application/octet-stream"
+"""Media type of files as strangers sent them: kept for detectors and evidence, never rendered by a browser."""
 
 
 def ingest_clip(
@@ -48,13 +43,16 @@ def ingest_clip(
     """
     from evalkit.video import UNTRUSTED_LIMITS, decode_untrusted, encode_preview
 
-    decoded = decode_untrusted(path, limits=limits or UNTRUSTED_LIMITS)
+    try:
+        decoded = decode_untrusted(path, limits=limits or UNTRUSTED_LIMITS)
+    except VideoError as error:  # in the sender's words: where the file lies here is nobody's business
+        raise type(error)(str(error).replace(str(path.resolve()), name)) from None
     video = decoded.video
     with tempfile.TemporaryDirectory(prefix="evalkit-preview-") as folder:
         preview = encode_preview(video, Path(folder) / "preview.mp4")
         shown = store.add_media(preview.video, "video/mp4", name=name, actor=actor)
         still = store.add_media(preview.poster, "image/webp", name=name, actor=actor)
-    original = store.add_media(path, _TYPES[decoded.info.container], name=name, actor=actor)
+    original = store.add_media(path, ORIGINAL, name=name, actor=actor)
     return ClipEvidence(
         clip_id=video.clip_id,
         num_frames=video.num_frames,

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from evalkit.failures.errors import InvalidReport
 from evalkit.runs.files import atomic_path
 
-__all__ = ["ATTACHMENT_TYPES", "MediaFolder", "StoredFile", "sniff_attachment"]
+__all__ = ["ATTACHMENT_TYPES", "MediaFolder", "StoredFile", "UnwantedFile", "sniff_attachment"]
 
 _DIGEST = re.compile(r"[0-9a-f]{32}")
 _MAGIC = (
@@ -20,6 +20,10 @@ _MAGIC = (
 )
 ATTACHMENT_TYPES = ("image/png", "image/jpeg", "application/json", "text/plain")
 _MARKUP = re.compile(rb"<\s*(!doctype|html|svg|script|iframe|\?xml|body|head|img|math)", re.IGNORECASE)
+
+
+class UnwantedFile(InvalidReport):
+    """A file of a kind that is not taken."""
 
 
 class StoredFile(NamedTuple):
@@ -84,7 +88,7 @@ def sniff_attachment(content: bytes) -> str:
         One of `ATTACHMENT_TYPES`.
 
     Raises:
-        InvalidReport: another kind of file. Markup (SVG, HTML, XML) is refused even as text, since a browser that is
+        UnwantedFile: another kind of file. Markup (SVG, HTML, XML) is refused even as text, since a browser that is
             talked into rendering it would run its scripts; archives are refused because nobody unpacks them safely.
     """
     for magic, kind in _MAGIC:
@@ -95,12 +99,12 @@ def sniff_attachment(content: bytes) -> str:
     except UnicodeDecodeError:
         text = None
     if text is None or "\x00" in text or not text.strip():
-        raise InvalidReport(
+        raise UnwantedFile(
             f"the attachment is none of {', '.join(ATTACHMENT_TYPES)} (it begins {content[:8].hex(' ')!r}); "
             "convert it, or put a link into the description"
         )
     if _MARKUP.search(content):
-        raise InvalidReport(
+        raise UnwantedFile(
             "the attachment holds markup (SVG, HTML or XML); attach a PNG, JPEG, JSON or plain text"
         )
     return "application/json" if text.lstrip()[0] in "{[" else "text/plain"

@@ -1,0 +1,204 @@
+"use strict";
+
+// Clips: frame-exact stepping, spans on the timeline, boxes on the picture, thumbnails, pairs. Nothing plays by itself.
+(function () {
+  var SVG = "http://www.w3.org/2000/svg";
+
+  function rate(text) {
+    var parts = String(text || "").split("/");
+    var value = Number(parts[0]) / Number(parts[1] || 1);
+    return value > 0 ? value : 8;
+  }
+
+  function Clip(root) {
+    this.root = root;
+    this.video = root.querySelector("video");
+    this.slider = root.querySelector(".frame-slider");
+    this.marks = root.querySelector(".marks");
+    this.now = root.querySelector(".frame-now");
+    this.play = root.querySelector('[data-do="play"]');
+    this.setShape(Number(root.dataset.frames) || 1, root.dataset.fps, Number(root.dataset.width), Number(root.dataset.height));
+    this.segments = JSON.parse(root.dataset.segments || "[]");
+    this.boxes = JSON.parse(root.dataset.boxes || "[]");
+    this.listen();
+    this.draw();
+  }
+
+  Clip.prototype.setShape = function (frames, fps, width, height) {
+    this.frames = Math.max(1, frames);
+    this.fps = rate(fps);
+    this.slider.max = this.frames - 1;
+    if (width && height) { this.root.querySelector(".stage").style.aspectRatio = width + " / " + height; }
+  };
+
+  Clip.prototype.frame = function () {
+    return Math.min(this.frames - 1, Math.max(0, Math.floor(this.video.currentTime * this.fps + 0.25)));
+  };
+
+  // The middle of a frame: a seek to its edge may land on either side.
+  Clip.prototype.seek = function (frame) {
+    var wanted = Math.min(this.frames - 1, Math.max(0, frame));
+    this.video.currentTime = (wanted + 0.5) / this.fps;
+    this.show(wanted);
+  };
+
+  Clip.prototype.show = function (frame) {
+    this.slider.value = frame;
+    this.now.textContent = "frame " + frame + (this.frames > 1 ? " of 0 to " + (this.frames - 1) : "");
+    this.root.querySelector(".head").style.left = (frame + 0.5) / this.frames * 100 + "%";
+    this.drawBoxes(frame);
+  };
+
+  Clip.prototype.draw = function () {
+    var spans = this.root.querySelector(".spans");
+    spans.replaceChildren();
+    this.segments.forEach(function (segment) {
+      var bar = document.createElement("div");
+      bar.style.left = segment.first / this.frames * 100 + "%";
+      bar.style.width = (segment.last + 1 - segment.first) / this.frames * 100 + "%";
+      spans.append(bar);
+    }, this);
+    this.show(Number(this.slider.value));
+  };
+
+  Clip.prototype.drawBoxes = function (frame) {
+    this.marks.replaceChildren();
+    this.boxes.forEach(function (box) {
+      var rect = document.createElementNS(SVG, "rect");
+      rect.setAttribute("x", box.x * 100);
+      rect.setAttribute("y", box.y * 100);
+      rect.setAttribute("width", box.w * 100);
+      rect.setAttribute("height", box.h * 100);
+      if (box.frame !== frame) { rect.setAttribute("class", "away"); }
+      this.marks.append(rect);
+    }, this);
+  };
+
+  Clip.prototype.listen = function () {
+    var clip = this, video = this.video;
+    function follow() {
+      if (video.paused) { return; }
+      clip.show(clip.frame());
+      requestAnimationFrame(follow);
+    }
+    video.addEventListener("play", function () {
+      clip.play.textContent = "Pause";
+      clip.play.setAttribute("aria-pressed", "true");
+      follow();
+    });
+    video.addEventListener("pause", function () {
+      clip.play.textContent = "Play";
+      clip.play.setAttribute("aria-pressed", "false");
+      clip.show(clip.frame());
+    });
+    this.slider.addEventListener("input", function () { video.pause(); clip.seek(Number(clip.slider.value)); });
+    this.root.addEventListener("click", function (event) {
+      var button = event.target.closest("button");
+      if (!button) { return; }
+      if (button.classList.contains("unblur")) { clip.root.classList.remove("blurred"); button.remove(); return; }
+      var doing = button.dataset.do;
+      if (doing === "play") { if (video.paused) { video.play(); } else { video.pause(); } }
+      if (doing === "back" || doing === "forward") { video.pause(); clip.seek(Number(clip.slider.value) + (doing === "back" ? -1 : 1)); }
+    });
+    this.root.querySelector('[data-do="speed"]').addEventListener("change", function (event) {
+      video.playbackRate = Number(event.target.value);
+    });
+    if (!("editable" in this.root.dataset)) { return; }
+    this.listenForBox();
+    this.listenForSpan();
+  };
+
+  function share(event, element) {
+    var area = element.getBoundingClientRect();
+    return {
+      x: Math.min(1, Math.max(0, (event.clientX - area.left) / area.width)),
+      y: Math.min(1, Math.max(0, (event.clientY - area.top) / area.height)),
+    };
+  }
+
+  Clip.prototype.tell = function (kind, detail) {
+    this.root.dispatchEvent(new CustomEvent("evalkit:" + kind, { bubbles: true, detail: detail }));
+  };
+
+  Clip.prototype.listenForBox = function () {
+    var clip = this, marks = this.marks, start = null;
+    function box(event) {
+      var end = share(event, marks);
+      return {
+        frame: Number(clip.slider.value),
+        x: Math.min(start.x, end.x), y: Math.min(start.y, end.y),
+        w: Math.abs(end.x - start.x), h: Math.abs(end.y - start.y),
+      };
+    }
+    marks.addEventListener("pointerdown", function (event) {
+      clip.video.pause();
+      start = share(event, marks);
+      marks.setPointerCapture(event.pointerId);
+      event.preventDefault();
+    });
+    marks.addEventListener("pointermove", function (event) {
+      if (start) { clip.boxes = [box(event)]; clip.drawBoxes(Number(clip.slider.value)); }
+    });
+    marks.addEventListener("pointerup", function (event) {
+      var drawn = start && box(event);
+      start = null;
+      if (drawn && drawn.w > 0.01 && drawn.h > 0.01) { clip.boxes = [drawn]; clip.tell("box", drawn); }
+      clip.draw();
+    });
+  };
+
+  Clip.prototype.listenForSpan = function () {
+    var clip = this, slider = this.slider, from = null;
+    function at(event) {
+      return Math.min(clip.frames - 1, Math.floor(share(event, slider).x * clip.frames));
+    }
+    // A click seeks; a drag marks what lies between.
+    slider.addEventListener("pointerdown", function (event) {
+      from = at(event);
+      slider.setPointerCapture(event.pointerId);
+      clip.video.pause();
+      clip.seek(from);
+      slider.focus();
+      event.preventDefault();
+    });
+    slider.addEventListener("pointermove", function (event) {
+      if (from === null) { return; }
+      var here = at(event);
+      clip.seek(here);
+      if (here !== from) {
+        clip.segments = [{ first: Math.min(from, here), last: Math.max(from, here) }];
+        clip.draw();
+      }
+    });
+    slider.addEventListener("pointerup", function (event) {
+      var here = at(event);
+      if (from !== null && here !== from) { clip.tell("span", clip.segments[0]); }
+      from = null;
+    });
+  };
+
+  document.querySelectorAll("[data-clip]").forEach(function (root) { root.clip = new Clip(root); });
+
+  // Thumbnails load and play when asked.
+  document.querySelectorAll("[data-thumb]").forEach(function (thumb) {
+    var video = thumb.querySelector("video"), button = thumb.querySelector(".play");
+    if (!button) { return; }
+    button.addEventListener("click", function () {
+      if (!video.src) { video.src = video.dataset.src; }
+      if (video.paused) { video.play(); } else { video.pause(); }
+      button.setAttribute("aria-pressed", String(!video.paused));
+    });
+  });
+
+  document.querySelectorAll("[data-play-both]").forEach(function (button) {
+    var videos = Array.from(document.querySelectorAll("[data-versus] video"));
+    button.addEventListener("click", function () {
+      var playing = videos.some(function (video) { return !video.paused; });
+      videos.forEach(function (video) {
+        if (playing) { video.pause(); } else { video.currentTime = 0; video.play(); }
+      });
+      button.textContent = playing ? "Play both" : "Pause both";
+      button.setAttribute("aria-pressed", String(!playing));
+    });
+  });
+})();
