@@ -6,12 +6,17 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 ROOT = Path(__file__).parents[1]
 
 # One thread a process: the default of two workers on two cores is then never oversubscribed.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+# Properties are tried on the same examples every time, and never fail because a machine is busy.
+settings.register_profile("evalkit", deadline=None, derandomize=True)
+settings.load_profile("evalkit")
 
 
 @pytest.fixture(scope="session")

@@ -10,12 +10,9 @@ import torch
 
 from evalkit.errors import VideoError
 from evalkit.video.files import DIGEST_SIZE
+from evalkit.video.frame_rate import MAX_FPS, MAX_RATE_TERM
 
 __all__ = ["Video"]
-
-# Containers store a frame rate as two 32-bit integers, and encoders refuse far smaller ones.
-_MAX_RATE_TERM = 1_000_000
-_MAX_FPS = 1000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,9 +53,9 @@ class Video:
                 "use Fraction(24000, 1001) for 23.976"
             )
         fps = Fraction(self.fps)
-        if not 0 < fps <= _MAX_FPS or max(fps.numerator, fps.denominator) > _MAX_RATE_TERM:
+        if not 0 < fps <= MAX_FPS or max(fps.numerator, fps.denominator) > MAX_RATE_TERM:
             raise VideoError(
-                f"fps must lie in (0, {_MAX_FPS}] with both terms up to {_MAX_RATE_TERM}, got {fps}"
+                f"fps must lie in (0, {MAX_FPS}] with both terms up to {MAX_RATE_TERM}, got {fps}"
             )
         object.__setattr__(self, "fps", fps)
 

@@ -5,11 +5,18 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from fractions import Fraction
+from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["FrameRate", "frame_rate"]
+from evalkit.errors import UnsupportedVideo
 
-_MEAN_RATE_DENOMINATOR = 1001
+__all__ = ["MAX_FPS", "MAX_RATE_TERM", "FrameRate", "check_rate", "frame_rate"]
+
+# Containers store a frame rate as two 32-bit integers, and encoders refuse far smaller ones.
+MAX_RATE_TERM = 1_000_000
+MAX_FPS = 1000
+
+_SIMPLE_DENOMINATOR = 1001
 
 
 class FrameRate(NamedTuple):
@@ -17,6 +24,19 @@ class FrameRate(NamedTuple):
 
     fps: Fraction
     variable: bool
+
+
+def check_rate(path: Path, fps: Fraction) -> None:
+    """Refuse a rate that no camera or model has.
+
+    Raises:
+        UnsupportedVideo: outside (0, 1000] frames per second.
+    """
+    if not 0 < fps <= MAX_FPS or max(fps.numerator, fps.denominator) > MAX_RATE_TERM:
+        raise UnsupportedVideo(
+            f"{path}: {float(fps):g} frames per second, but 0 to {MAX_FPS} can be scored; the times in the file "
+            "are wrong, write them anew, e.g. ffmpeg -r 24 -i IN OUT.mp4"
+        )
 
 
 def frame_rate(
@@ -47,26 +67,36 @@ def frame_rate(
             # One tick of a coarse clock hides the exact rate, so believe a header that agrees with it.
             for rate in candidates:
                 if abs(1 / rate - shown) <= time_base:
-                    return FrameRate(rate, variable=False)
-            return FrameRate(1 / shown, variable=False)
-        return FrameRate(candidates[0], variable=False) if candidates else None
+                    return FrameRate(_storable(rate), variable=False)
+            return FrameRate(_storable(1 / shown), variable=False)
+        return FrameRate(_storable(candidates[0]), variable=False) if candidates else None
 
     steps = [after - before for before, after in itertools.pairwise(times)]
     span = times[-1] - times[0]
     if span <= 0:
-        return FrameRate(candidates[0], variable=True) if candidates else None
+        return FrameRate(_storable(candidates[0]), variable=True) if candidates else None
     even = min(steps) == max(steps)
     mean = (len(times) - 1) / (span * time_base)
     # 1 ms is Matroska's clock, which rounds 1/24 s to 42 or 41 ms.
     if even and time_base != Fraction(1, 1000):
-        return FrameRate(mean, variable=False)
-    for rate in [*candidates, mean.limit_denominator(_MEAN_RATE_DENOMINATOR)]:
+        return FrameRate(_storable(mean), variable=False)
+    for rate in [*candidates, _simple(mean)]:
         if all(
             abs((time - times[0]) * time_base - index / rate) <= time_base for index, time in enumerate(times)
         ):
-            return FrameRate(rate, variable=False)
+            return FrameRate(_storable(rate), variable=False)
     if even:
-        return FrameRate(mean, variable=False)
+        return FrameRate(_storable(mean), variable=False)
     if last_duration:
         mean = len(times) / ((span + last_duration) * time_base)
-    return FrameRate(mean.limit_denominator(_MEAN_RATE_DENOMINATOR), variable=True)
+    return FrameRate(_simple(mean), variable=True)
+
+
+def _simple(fps: Fraction) -> Fraction:
+    """The nearest rate with a denominator as small as those of cameras (24000/1001)."""
+    return fps.limit_denominator(_SIMPLE_DENOMINATOR)
+
+
+def _storable(fps: Fraction) -> Fraction:
+    """The rate itself, unless its clock is so fine (10 MHz) that its terms fit in no other file."""
+    return fps if max(fps.numerator, fps.denominator) <= MAX_RATE_TERM else _simple(fps)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -11,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from evalkit.errors import UnreadableVideo, UnsupportedVideo
-from evalkit.video.frame_rate import frame_rate
+from evalkit.errors import UnreadableVideo, UnsupportedVideo, VideoLimitExceeded
+from evalkit.video.frame_rate import check_rate, frame_rate
 from evalkit.video.info import VideoInfo
 from evalkit.video.limits import Limits
 from evalkit.video.reader import FrameBuffer, RawClip
@@ -84,7 +85,7 @@ def read_images(folder: Path, limits: Limits, fps: Fraction | None, max_frames: 
         with _open(path) as image:
             limits.check_size(path, *image.size)
             buffer.append(converter(path, image))
-    return _finish(buffer, info, fps, variable=False, converter=converter)
+    return _finish(folder, buffer, info, fps, variable=False, converter=converter)
 
 
 def probe_webp(path: Path, limits: Limits) -> VideoInfo:
@@ -123,7 +124,7 @@ def read_webp(path: Path, limits: Limits, max_frames: int | None) -> RawClip:
             raise UnsupportedVideo(
                 f"{path}: the frames have no duration, so the frame rate is unknown; save the animation with one"
             )
-        return _finish(buffer, info, rate.fps, variable=rate.variable, converter=converter)
+        return _finish(path, buffer, info, rate.fps, variable=rate.variable, converter=converter)
 
 
 def _webp_header(path: Path, image: Image.Image, limits: Limits) -> VideoInfo:
@@ -169,8 +170,13 @@ def _tags(image: Image.Image) -> dict[str, str]:
 
 def _open(path: Path) -> Image.Image:
     try:
-        return Image.open(path, formats=_FORMATS)
-    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
+        with warnings.catch_warnings():
+            # Pillow warns of a picture that is ten times larger than any frame, and goes on.
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            return Image.open(path, formats=_FORMATS)
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        raise VideoLimitExceeded(f"{path}: {error}; scale the frames down") from error
+    except (UnidentifiedImageError, OSError, SyntaxError) as error:
         raise UnreadableVideo(
             f"{path}: not a readable image ({type(error).__name__}); replace it, or take it out of the folder"
         ) from error
@@ -220,8 +226,15 @@ def _rate_of(folder: Path) -> Fraction:
 
 
 def _finish(
-    buffer: FrameBuffer, info: VideoInfo, fps: Fraction, *, variable: bool, converter: _PillowConverter
+    path: Path,
+    buffer: FrameBuffer,
+    info: VideoInfo,
+    fps: Fraction,
+    *,
+    variable: bool,
+    converter: _PillowConverter,
 ) -> RawClip:
+    check_rate(path, fps)
     frames = buffer.frames()
     notes = []
     if converter.used_alpha:

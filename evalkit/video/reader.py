@@ -13,13 +13,14 @@ import av
 import numpy as np
 from av.container import InputContainer
 from av.sidedata.sidedata import Type as SideDataType
+from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from evalkit.errors import UnreadableVideo, UnsupportedVideo
+from evalkit.errors import UnreadableVideo, UnsupportedVideo, VideoLimitExceeded
 from evalkit.video.container import Container
-from evalkit.video.frame_rate import frame_rate
+from evalkit.video.frame_rate import check_rate, frame_rate
 from evalkit.video.info import VideoInfo
 from evalkit.video.limits import Limits
 
@@ -126,6 +127,7 @@ def read_container(path: Path, container: Container, limits: Limits, max_frames:
                 f"{path}: a single frame without a duration, so its frame rate is unknown; "
                 "write the clip with a frame rate"
             )
+        check_rate(path, rate.fps)
         notes = [*info.notes, *converter.notes]
         if rate.variable:
             notes.append(
@@ -166,7 +168,10 @@ def _opened(
             yield source, stream, info
     except (av.FFmpegError, _NoStreamsError) as error:
         if isinstance(error, MemoryError):
-            raise
+            raise VideoLimitExceeded(
+                f"{path}: reading it asks for more memory than there is; the header is damaged or hostile, "
+                "or the clip is too large: copy it again, or scale it down"
+            ) from error
         reason = getattr(error, "strerror", None) or str(error)
         raise UnreadableVideo(
             f"{path}: corrupt or truncated {container.name} file ({reason}); copy or generate the clip again"
@@ -222,7 +227,13 @@ def _header(
     size: int,
     limits: Limits,
 ) -> VideoInfo:
-    context = stream.codec_context
+    # Typed as always there; PyAV gives None where FFmpeg has no decoder.
+    context = cast("VideoCodecContext | None", stream.codec_context)
+    if context is None:
+        raise UnsupportedVideo(
+            f"{path}: no decoder knows the codec of the video stream; the file is damaged, or its codec is rare: "
+            "convert it, e.g. ffmpeg -i IN -crf 0 OUT.mp4"
+        )
     if context.format is None or not context.width or not context.height:
         # A picture beyond max_pixels makes the decoder fail and leaves no size behind, so ask the header.
         with _open(path, container, limits, decoders=False) as header_only:

@@ -104,7 +104,7 @@ def test_the_seed_decides_place_and_pattern_and_the_strength_does_not(name: str)
 
 
 @pytest.mark.parametrize("name", [name for name in IDS if DEFECTS[name].pixel_monotone])
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 @given(video=videos(min_frames=8, max_frames=10, min_side=8, max_side=40), seed=st.integers(0, 1000))
 def test_stronger_is_further_away(name: str, video: Video, seed: int) -> None:
     distances = [distance(DEFECTS[name](video, strength, seed=seed).video, video) for strength in STRENGTHS]

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evalkit.video.frame_rate import FrameRate, frame_rate
+from evalkit.errors import UnsupportedVideo
+from evalkit.video.frame_rate import FrameRate, check_rate, frame_rate
 from tests.strategies import rates
 
 MILLISECOND = Fraction(1, 1000)
@@ -68,3 +70,14 @@ def test_one_frame_lasts_as_long_as_it_says(
 
 def test_one_frame_without_duration_has_no_rate() -> None:
     assert frame_rate([0], None, MILLISECOND, []) is None
+
+
+def test_a_clock_of_ten_megahertz_gives_a_rate_that_other_files_can_hold() -> None:
+    times = [index * 416_667 for index in range(5)]
+    assert frame_rate(times, 416_667, Fraction(1, 10_000_000), []) == FrameRate(Fraction(24), variable=False)
+
+
+@pytest.mark.parametrize("fps", [Fraction(0), Fraction(1001), Fraction(1, 10**7)])
+def test_impossible_rates_are_refused(fps: Fraction) -> None:
+    with pytest.raises(UnsupportedVideo, match=r"clip\.mp4: .* frames per second, but 0 to 1000"):
+        check_rate(Path("clip.mp4"), fps)

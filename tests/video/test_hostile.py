@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import random
 import struct
 from fractions import Fraction
 from pathlib import Path
@@ -226,3 +228,51 @@ def test_a_header_that_overstates_the_length_is_refused(clip: Path) -> None:
 def test_a_clip_that_would_last_too_long_is_refused(tmp_path: Path) -> None:
     path = rgb_lossless(tmp_path / "a.mp4", moving_squares(24), fps=Fraction(1, 100))
     refuse(path, VideoLimitExceeded, "2400.0 seconds.*Limits.max_seconds")
+
+
+def test_a_codec_that_nobody_knows_is_named(clip: Path) -> None:
+    whole = clip.read_bytes()
+    assert whole.count(b"avc1") >= 1
+    clip.write_bytes(whole.replace(b"avc1", b"zzz9"))
+    refuse(clip, UnsupportedVideo, "no decoder knows the codec of the video stream")
+
+
+def test_times_that_run_too_fast_are_refused(tmp_path: Path) -> None:
+    frames = moving_squares(3)
+    path = rgb_lossless(tmp_path / "a.mp4", frames, fps=1000)
+    whole = bytearray(path.read_bytes())
+    box = whole.find(b"mdhd")
+    (timescale,) = struct.unpack_from(">I", whole, box + 16)
+    struct.pack_into(">I", whole, box + 16, timescale * 50)
+    path.write_bytes(whole)
+    with pytest.raises(UnsupportedVideo, match="50000 frames per second"):
+        decode(path)
+
+
+def test_any_damage_is_an_error_of_ours(tmp_path: Path) -> None:
+    """A few hundred random edits of every container: pixels or a `VideoError`, nothing else."""
+    generator = random.Random(11)
+    sources = [
+        write_video(
+            tmp_path / "a", moving_squares(3), codec=codec, pix_fmt=pix_fmt, container=container
+        ).read_bytes()
+        for container, codec, pix_fmt in (
+            ("mp4", "libx264", "yuv420p"),
+            ("mov", "qtrle", "rgb24"),
+            ("matroska", "ffv1", "yuv444p"),
+            ("webm", "libvpx-vp9", "yuv420p"),
+            ("gif", "gif", "rgb8"),
+        )
+    ]
+    path = tmp_path / "damaged"
+    for _ in range(60):
+        for source in sources:
+            content = bytearray(source)
+            for _ in range(generator.choice([1, 4, 16])):
+                position = generator.randrange(len(content))
+                content[position : position + generator.choice([0, 1, 4, 20])] = generator.randbytes(
+                    generator.choice([1, 4, 20])
+                )
+            path.write_bytes(content)
+            with contextlib.suppress(VideoError):
+                decode(path, limits=Limits(max_pixels=1 << 18, max_decoded_bytes=1 << 26))

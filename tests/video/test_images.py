@@ -224,3 +224,11 @@ def test_the_digest_of_a_folder_sees_names_and_bytes(tmp_path: Path) -> None:
     assert len({before, renamed, file_digest(folder)}) == 3
     with pytest.raises(UnreadableVideo, match="cannot be read"):
         file_digest(tmp_path / "nowhere.mp4")
+
+
+@pytest.mark.parametrize("side", [10_000, 16_000])
+def test_an_image_that_claims_a_huge_size_is_refused_before_decoding(tmp_path: Path, side: int) -> None:
+    header = b"P6 %d %d 255\n" % (side, side)
+    (tmp_path / "0.ppm").write_bytes(header + bytes(100))
+    with pytest.raises(VideoLimitExceeded, match="scale the frames down"):
+        decode(tmp_path, fps=Fraction(1))
