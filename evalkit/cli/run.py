@@ -204,8 +204,9 @@ def conclude(finished: Run, as_json: bool, quiet: bool, report: bool = True) -> 
     """
     page = None
     if report:
-        from evalkit.report import render_report
+        from evalkit.report import render_gallery, render_report
 
+        render_gallery(finished)  # first: the report links to the gallery that it finds
         page = render_report(finished)
     manifest = finished.manifest
     if as_json:
