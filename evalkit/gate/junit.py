@@ -24,13 +24,11 @@ def to_junit(result: GateResult) -> str:
     if not result.results:  # the gate could not run: one case that says why
         case = ET.Element("testcase", classname="evalkit.gate", name="gate", time="0")
         error = ET.SubElement(
-            case, "error", message=_legal(result.conclusion.text), type=result.conclusion.verdict
+            case, "failure", message=_legal(result.conclusion.text), type=result.conclusion.verdict
         )
         error.text = _legal(result.conclusion.text)
         cases = [case]
-    counts = {
-        tag: sum(case.find(tag) is not None for case in cases) for tag in ("failure", "error", "skipped")
-    }
+    counts = {tag: sum(case.find(tag) is not None for case in cases) for tag in ("failure", "skipped")}
     suite = ET.Element(
         "testsuite",
         name="evalkit gate",

@@ -64,7 +64,9 @@ def _measured(check: CheckResult) -> str:
 def to_text(result: GateResult) -> str:
     """The gate for a log: one line per check, worst first, control characters made visible."""
     conclusion = result.conclusion
-    lines = [f"{conclusion.verdict}: {conclusion.text}"]
+    # Continuation lines are indented: no line of the log may begin with what an input contains.
+    lines = [f"{conclusion.verdict}: {conclusion.text.splitlines()[0]}"]
+    lines += [f"  {line}" for line in conclusion.text.splitlines()[1:]]
     for check in _sorted(result):
         lines.append(f"  {_state(check):<24} {check.id}: {check.sentence}")
         if check.verdict is not Verdict.PASS:
@@ -80,8 +82,8 @@ def to_text(result: GateResult) -> str:
 
 
 def _visible(line: str) -> str:
-    """A terminal must not act on what a prompt contains; `gate.conclude_error` keeps its own line breaks."""
-    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in line)
+    """One line of printable characters: neither a terminal nor a CI log may act on what a prompt contains."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
 
 
 def _evidence(check: CheckResult) -> Iterator[str]:
@@ -239,7 +241,7 @@ def _command(level: str, path: str, line: int, title: str, message: str) -> str:
     def prop(text: str) -> str:
         return data(text).replace(":", "%3A").replace(",", "%2C")
 
-    return f"::{level} file={prop(path)},line={line},title={prop(title)}::{data(_visible(message))}"
+    return f"::{level} file={prop(path)},line={line},title={prop(title)}::{data(chr(10).join(map(_visible, message.splitlines())))}"
 
 
 def write_outputs(result: GateResult, folder: Path) -> list[Path]:

@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from evalkit.gate.checks import evaluate
 from evalkit.gate.evidence import Evidence, Missing
 from evalkit.gate.policy import Absolute, Budget, Cases, Check, NonInferiority, Policy, Quantile, Rate
 from evalkit.gate.run import GateResult, judge
@@ -46,6 +47,7 @@ class Injection(NamedTuple):
 
 def selftest(policy: Policy, evidence: Evidence, today: datetime.date) -> list[Injection]:
     """Spoil the candidate once per check, and twice for completeness; waivers are left out on purpose."""
+    unspoiled = {check.id: evaluate(check, evidence) for check in policy.checks}
     found = [_broken_evidence(policy, evidence, today, *case) for case in _incomplete(evidence)]
     for check in policy.checks:
         try:
@@ -53,7 +55,14 @@ def selftest(policy: Policy, evidence: Evidence, today: datetime.date) -> list[I
         except Missing as missing:
             found.append(Injection(check.id, "nothing", "INVALID", 4, "untested", f"{missing}"))
             continue
-        result = judge(policy, spoiled, (), today)
+        # Checks of other metrics see what they saw before.
+        metric = getattr(check, "metric", None)
+        untouched = {
+            other.id: unspoiled[other.id]
+            for other in policy.checks
+            if other is not check and getattr(other, "metric", "cases") != metric
+        }
+        result = judge(policy, spoiled, (), today, untouched)
         mine = next(entry for entry in result.results if entry.id == check.id)
         seen = {Verdict.REGRESS: "red", Verdict.INCONCLUSIVE: "unsure", Verdict.PASS: "blind"}.get(
             mine.verdict, "untested"

@@ -181,15 +181,11 @@ class Conclusion(NamedTuple):
     text: str
 
 
-def conclude(results: Iterable[CheckResult], inconclusive: str = "fail") -> Conclusion:
+def conclude(results: Iterable[CheckResult]) -> Conclusion:
     """The gate's verdict from its checks.
 
     Missing evidence comes before a regression: numbers on incomplete evidence may mislead either way. Both are
     listed. PASS is an intersection-union test, every check must pass by itself, so it needs no correction.
-
-    Args:
-        results: all of them.
-        inconclusive: policy's word, "fail" or "warn".
     """
     results = list(results)
     blocking = [result for result in results if result.blocks]
@@ -202,16 +198,24 @@ def conclude(results: Iterable[CheckResult], inconclusive: str = "fail") -> Conc
         Verdict.REGRESS: "worse than allowed",
         Verdict.INCONCLUSIVE: "too little data to tell",
     }
-    said = [f"{words[verdict]}: {', '.join(ids)}" for verdict, ids in by_verdict.items() if ids]
+    said = [f"{words[verdict]}: {_listed(ids)}" for verdict, ids in by_verdict.items() if ids]
     verdict = next((v for v, ids in by_verdict.items() if ids), Verdict.PASS)
-    if verdict is Verdict.INCONCLUSIVE and inconclusive == "warn":
-        verdict = Verdict.PASS
     passed = sum(result.verdict is Verdict.PASS for result in results)
     counted = f"{passed} of {len(results)} checks passed"
+    warned = [
+        result.id for result in results if result.level == "warn" and result.verdict is not Verdict.PASS
+    ]
+    if warned:
+        said.append(f"warned of: {_listed(warned)}")
     waived = [result.id for result in results if result.waiver is not None]
     if waived:
-        said.append(f"waived: {', '.join(waived)}")
+        said.append(f"waived: {_listed(waived)}")
     return Conclusion(verdict.value, EXIT_CODES[verdict], "; ".join([counted, *said]) + ".")
+
+
+def _listed(ids: Sequence[str], most: int = 20) -> str:
+    more = f" and {len(ids) - most} more" if len(ids) > most else ""
+    return ", ".join(ids[:most]) + more
 
 
 def conclude_error(error: BaseException) -> Conclusion:
