@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -61,6 +62,18 @@ class Watched:
         """Violations of the page's content security policy."""
         found: list[str] = self.page.evaluate("window.__violations")
         return found
+
+    def until(self, expression: str, seconds: float = 20.0) -> Any:
+        """Wait until a JavaScript expression is true, and return its value.
+
+        Playwright's own `wait_for_function` evaluates text inside the page, which a strict policy forbids.
+        """
+        end = time.monotonic() + seconds
+        while not (value := self.page.evaluate(expression)):
+            if time.monotonic() > end:
+                raise AssertionError(f"not true within {seconds:g} s: {expression}")
+            self.page.wait_for_timeout(15)
+        return value
 
     def assert_clean(self) -> None:
         """No foreign request, no error, no policy violation so far."""

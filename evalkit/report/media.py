@@ -173,13 +173,16 @@ def _if_there(path: Path) -> Path | None:
 
 
 def _complete(run: Run, media: ClipMedia, *, featured: bool) -> ClipMedia:
-    from evalkit.video import decode, encode_preview
-
-    wanted = [media.preview, media.poster, media.facts] + ([media.strip, media.heat] if featured else [])
+    wanted = [media.preview, media.poster, media.facts]
+    if featured:
+        moves = media.facts is None or bool(media.facts.change)
+        wanted += [media.strip, media.heat] if moves else [media.strip]
     if all(part is not None for part in wanted):
         return media
     if media.original is None:
         return replace(media, problem="the scored file is no longer where the run recorded it")
+    from evalkit.video import decode, encode_preview
+
     try:
         video = decode(media.original)
     except VideoError as error:
