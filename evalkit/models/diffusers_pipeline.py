@@ -14,7 +14,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evalkit.errors import EvalkitError, MissingExtra, MissingWeights
+from evalkit.errors import EvalkitError, MissingWeights
 from evalkit.models.frames import video_from_frames
 from evalkit.models.protocol import GenerationFailure, GenerationRequest, ModelInfo
 from evalkit.suites.prompt import FrozenMapping, thaw
@@ -136,7 +136,7 @@ class DiffusersModel:
 
         Raises:
             MissingWeights: the folder lacks weights in the safetensors format.
-            MissingExtra: `offload` without accelerate.
+            EvalkitError: `offload` without accelerate.
         """
         import torch
 
@@ -166,7 +166,9 @@ class DiffusersModel:
             pipe.to(device)
         else:
             if not has_accelerate:
-                raise MissingExtra("accelerate", "transformers", f"offload={self.offload}")
+                raise EvalkitError(
+                    f"offload={self.offload} needs the package accelerate: pip install accelerate"
+                )
             {"model": pipe.enable_model_cpu_offload, "sequential": pipe.enable_sequential_cpu_offload}[
                 self.offload
             ](device=device)
@@ -210,7 +212,20 @@ class DiffusersModel:
             if len(requests) == 1:
                 return [GenerationFailure(f"{self._class.__name__} raised {type(error).__name__}: {error}")]
             return [self._batch([request])[0] for request in requests]
-        return [video_from_frames(clip, request.fps) for clip, request in zip(clips, requests, strict=True)]
+        return [self._checked(clip, request) for clip, request in zip(clips, requests, strict=True)]
+
+    def _checked(self, frames: Any, request: GenerationRequest) -> Video | GenerationFailure:
+        video = video_from_frames(frames, request.fps)
+        if isinstance(video, GenerationFailure):
+            return video
+        asked = (request.num_frames, request.height, request.width)
+        got = (video.num_frames, video.height, video.width)
+        if got != asked:
+            return GenerationFailure(
+                f"{self._class.__name__} made {got[0]} frames of {got[2]}x{got[1]} where {asked[0]} of {asked[2]}x{asked[1]} "
+                "were asked; many pipelines make shapes in steps only: ask for one that it makes"
+            )
+        return video
 
     def _arguments(self, requests: Sequence[GenerationRequest]) -> dict[str, Any]:
         import torch

@@ -134,6 +134,7 @@ def plugin(monkeypatch: pytest.MonkeyPatch, **points: str) -> None:
     fresh = Registry("model", "evalkit.models", MODELS.table)
     monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: entries)
     monkeypatch.setattr(registry, "MODELS", fresh)
+    monkeypatch.setattr("evalkit.models.MODELS", fresh)
 
 
 def test_a_plugins_model_is_found_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
