@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from evalkit import _torchvision
@@ -77,14 +78,16 @@ def prepare(frames: Tensor, network: ImageNetwork) -> Tensor:
         size = (network.size, int(network.size * width / height))
     else:
         size = (int(network.size * height / width), network.size)
-    if scale != 1.0:
+    if scale != 1.0 and network.antialias:
         frames = torch.nn.functional.interpolate(
             frames,
             size=size,
             mode="bicubic" if network.bicubic else "bilinear",
-            antialias=network.antialias,
+            antialias=True,
             align_corners=False,
         )
+    elif scale != 1.0:
+        frames = _scaled_without_antialiasing(frames, size, network.bicubic)
     if network.crop:
         top, left = round((size[0] - network.size) / 2), round((size[1] - network.size) / 2)
         frames = frames[..., top : top + network.size, left : left + network.size]
@@ -94,6 +97,22 @@ def prepare(frames: Tensor, network: ImageNetwork) -> Tensor:
     mean = torch.tensor(network.mean).reshape(3, 1, 1) * 255
     std = torch.tensor(network.std).reshape(3, 1, 1) * 255
     return (frames.float() - mean) / std
+
+
+def _scaled_without_antialiasing(frames: Tensor, size: tuple[int, int], bicubic: bool) -> Tensor:
+    """As torchvision's Resize: in float, rounded to uint8.
+
+    torch on uint8 without antialiasing is another filter (up to 37 levels off), and torch on float takes six
+    times as long as OpenCV, which gives the same pixels but for one in a thousand by one level.
+    """
+    import cv2
+
+    interpolation = cv2.INTER_CUBIC if bicubic else cv2.INTER_LINEAR
+    scaled = np.empty((len(frames), *size, 3), dtype=np.uint8)
+    for index, frame in enumerate(frames.permute(0, 2, 3, 1).numpy()):
+        picture = cv2.resize(frame.astype(np.float32), size[::-1], interpolation=interpolation)
+        scaled[index] = np.rint(picture).clip(0, 255)
+    return torch.from_numpy(scaled).permute(0, 3, 1, 2)
 
 
 def load_into(module: torch.nn.Module, path: Path, name: str) -> torch.nn.Module:
