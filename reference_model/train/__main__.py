@@ -16,8 +16,7 @@ STAGES = {
     "tracks": "reference_model.train.tracks:TracksStage",
     "base": "reference_model.train.base:BaseStage",
     "refiner": "reference_model.train.refiner:RefinerStage",
-    "classifier": "reference_model.train.encoders:ClassifierStage",
-    "dual": "reference_model.train.encoders:DualStage",
+    "encoders": "reference_model.train.encoders:EncodersStage",
 }
 
 

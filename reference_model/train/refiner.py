@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from reference_model.diffusion import clip_noise, draw_sigma, karras_sigmas, sample_euler, scales
 from reference_model.layout import draw_layout
 from reference_model.networks import SIGMA_DATA, Painter, Refiner
+from reference_model.strength import DRAFT_HIGH, DRAFT_LOW, draft_sigma, enlarge, start_sigma
 from reference_model.text import Tokenizer
 from reference_model.train.data import load_text_encoder, training_pair
 from reference_model.train.loop import Config, Draw
@@ -23,20 +24,9 @@ from reference_model.world.attributes import STYLES
 
 SIGMA_MEAN, SIGMA_SPREAD = -0.6, 1.3
 SIGMA_LOW, SIGMA_HIGH = 0.01, 10.0
-DRAFT_LOW, DRAFT_HIGH = 0.02, 1.0
 SIZE = 64
 RESTYLE_ABOVE = 0.25
 """From this draft noise on, some drafts are of another style than the caption's, so strong refining can restyle."""
-
-
-def draft_sigma(strength: float) -> float:
-    """Noise put on the enlarged base clip for a strength in [0, 1]."""
-    return DRAFT_LOW * (DRAFT_HIGH / DRAFT_LOW) ** strength
-
-
-def start_sigma(strength: float) -> float:
-    """Noise level from which sampling starts: ten times that of the draft."""
-    return 10 * draft_sigma(strength)
 
 
 class RefinerStage:
@@ -131,12 +121,6 @@ def degrade(small: Tensor, chosen: Tensor, draw: Draw) -> Tensor:
     shift = (torch.randn(count, 1, 3, 1, 1, generator=draw.noise) * 0.03).to(small.device)
     noise = torch.randn(small.shape, generator=draw.noise).to(small.device)
     return torch.where(chosen.to(small.device).view(-1, 1, 1, 1, 1), small + (soft - small) * blur + grain * noise + shift, small)
-
-
-def enlarge(small: Tensor, height: int, width: int) -> Tensor:
-    """Bicubic to the full size."""
-    big = F.interpolate(small.flatten(0, 1), (height, width), mode="bicubic", align_corners=False, antialias=False)
-    return big.unflatten(0, small.shape[:2]).clamp(-1, 1)
 
 
 def psnr(made: Tensor, truth: Tensor) -> float:

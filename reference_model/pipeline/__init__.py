@@ -1,0 +1,10 @@
+"""The reference model as a pipeline of diffusers. Importing this imports diffusers; training does not need it."""
+
+from evalkit._torchvision import ensure
+
+ensure()
+
+from reference_model.pipeline.pipeline import ReferenceVideoOutput, ReferenceVideoPipeline  # noqa: E402
+from reference_model.pipeline.release import load_pipeline  # noqa: E402
+
+__all__ = ["ReferenceVideoOutput", "ReferenceVideoPipeline", "load_pipeline"]

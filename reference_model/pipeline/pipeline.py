@@ -1,0 +1,282 @@
+"""The text-to-video pipeline: prompt -> tracks -> small clip (base) -> full-size clip (refiner)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+import torch
+from diffusers import DiffusionPipeline, EDMEulerScheduler
+from diffusers.utils import BaseOutput
+from torch import Tensor
+
+from reference_model.diffusion import clip_noise
+from reference_model.layout import draw_layout
+from reference_model.pipeline.modules import PainterModel, RefinerModel, TextModel, TracksModel
+from reference_model.pipeline.windows import blended
+from reference_model.strength import draft_sigma, enlarge, start_sigma
+from reference_model.tracks import FEATURES, resample
+from reference_model.world.attributes import CAMERAS, STYLES
+from reference_model.world.render import SLOTS
+
+MULTIPLE = 8
+SIZES = (32, 256)
+
+
+@dataclass
+class ReferenceVideoOutput(BaseOutput):  # type: ignore[misc]
+    """Clips uint8 (T, 3, H, W), one for each prompt; the base's small clips; the tracks that they follow."""
+
+    frames: list[Tensor]
+    base_frames: list[Tensor]
+    tracks: Tensor
+    camera: Tensor
+    fps: Fraction
+
+
+class ReferenceVideoPipeline(DiffusionPipeline):  # type: ignore[misc]
+    """Two-stage text-to-video diffusion for the reference world.
+
+    The base is a cascade: `tracks` plans where objects and camera are, `base` paints small frames over that plan. The
+    `refiner` noises the enlarged base clip and refines it at full size, steered by its own prompt.
+    """
+
+    model_cpu_offload_seq = "text_encoder->tracks->base->refiner"
+    _optional_components = ["refiner"]  # noqa: RUF012 - diffusers reads this attribute
+
+    def __init__(
+        self,
+        text_encoder: TextModel,
+        tracks: TracksModel,
+        base: PainterModel,
+        refiner: RefinerModel | None,
+        tracks_scheduler: EDMEulerScheduler,
+        base_scheduler: EDMEulerScheduler,
+        refiner_scheduler: EDMEulerScheduler,
+    ) -> None:
+        super().__init__()
+        self.register_modules(
+            text_encoder=text_encoder,
+            tracks=tracks,
+            base=base,
+            refiner=refiner,
+            tracks_scheduler=tracks_scheduler,
+            base_scheduler=base_scheduler,
+            refiner_scheduler=refiner_scheduler,
+        )
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        prompt: str | Sequence[str],
+        negative_prompt: str | Sequence[str] = "",
+        guidance_scale: float = 2.0,
+        num_inference_steps: int = 8,
+        num_frames: int = 16,
+        height: int = 64,
+        width: int = 64,
+        fps: Fraction | int | str = 8,
+        generator: torch.Generator | Sequence[torch.Generator] | None = None,
+        seed: int | Sequence[int] | None = None,
+        camera: str | None = None,
+        style: str | None = None,
+        refine: bool = True,
+        refiner_strength: float = 0.4,
+        refiner_prompt: str | Sequence[str] | None = None,
+        refiner_steps: int = 4,
+        refiner_guidance_scale: float = 1.0,
+        tracks_steps: int = 24,
+    ) -> ReferenceVideoOutput:
+        """Clips for prompts.
+
+        Args:
+            prompt: one or several; `(words:1.3)` weighs words.
+            negative_prompt: what to steer away from, for all prompts or one for each. Works while guidance_scale > 1.
+            guidance_scale: classifier-free guidance of tracks and base; 1 is off.
+            num_inference_steps: denoising steps of the base; `tracks_steps` and `refiner_steps` are the others'.
+            num_frames: 1 or more. What happens spans the whole clip; clips of more than 16 frames are painted in
+                overlapping windows.
+            height, width: 32 to 256, multiples of 8. Trained at 64 x 64 and 48 x 80; the base paints at half the size.
+            fps: frames per second that the clip is meant to be played at; it changes no pixel.
+            generator, seed: one CPU generator or seed for each prompt, or one seed from which each prompt gets
+                seed + its position. A request's noise depends on its own generator only.
+            camera, style: values of `world.attributes`, said in words at the end of the prompt.
+            refine: False returns the base clip, enlarged (bicubic).
+            refiner_strength: 0 to 1: how much noise is put on the base clip, so how much the refiner may change.
+            refiner_prompt: what the refiner is told; the prompt by default.
+
+        Raises:
+            ValueError: a setting outside what is said above.
+        """
+        prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+        prompts = [with_controls(text, camera, style) for text in prompts]
+        negatives = spread(negative_prompt, len(prompts), "negative_prompt")
+        check_shape(num_frames, height, width)
+        check_steps(num_inference_steps=num_inference_steps, tracks_steps=tracks_steps, refiner_steps=refiner_steps)
+        if not 0 <= refiner_strength <= 1:
+            raise ValueError(f"refiner_strength is {refiner_strength}; it must be between 0 and 1")
+        if refine and self.refiner is None:
+            raise ValueError("this pipeline has no refiner: call it with refine=False or load a version that has one")
+        generators = per_prompt_generators(generator, seed, len(prompts))
+        text = self.text_encoder(prompts)
+        against = self.text_encoder(negatives) if guidance_scale != 1 else None
+
+        tokens = self._plan(text, against, width / height, guidance_scale, tracks_steps, generators)
+        aspect = torch.full((len(prompts),), width / height, device=text.device)
+        objects, view, phase = self.tracks.network.codec.decode(tokens, aspect)
+        objects, view = resample(objects, num_frames), resample(view, num_frames)
+        small = self._paint(
+            (objects, view, phase), text, against, (num_frames, height // 2, width // 2), guidance_scale,
+            num_inference_steps, generators,
+        )  # fmt: skip
+        large = enlarge(small, height, width)
+        if refine:
+            told = text if refiner_prompt is None else self.text_encoder(spread(refiner_prompt, len(prompts), "refiner_prompt"))
+            avoid = self.text_encoder(negatives) if refiner_guidance_scale != 1 else None
+            large = self._refine(large, told, avoid, refiner_strength, refiner_guidance_scale, refiner_steps, generators)
+        return ReferenceVideoOutput(
+            frames=list(to_bytes(large)), base_frames=list(to_bytes(small)), tracks=objects, camera=view, fps=Fraction(fps)
+        )
+
+    def _plan(
+        self, text: Tensor, against: Tensor | None, aspect: float, guidance: float, steps: int, generators: list[torch.Generator]
+    ) -> Tensor:
+        """Denoised track tokens (B, SLOTS + 1, FEATURES)."""
+        scheduler = EDMEulerScheduler.from_config(self.tracks_scheduler.config)
+        scheduler.set_timesteps(steps)
+        x = torch.cat([torch.randn(1, SLOTS + 1, FEATURES, generator=each) for each in generators]).to(text.device)
+        x = x * scheduler.sigmas[0]
+        ratio = torch.full((len(x),), aspect, device=text.device)
+        for timestep in scheduler.timesteps:
+            scaled, level = scheduler.scale_model_input(x, timestep), timestep.to(x).expand(len(x))
+            output = self.tracks(scaled, level, text, ratio)
+            if against is not None:
+                other = self.tracks(scaled, level, against, ratio)
+                output = other + guidance * (output - other)
+            x = scheduler.step(output, timestep, x).prev_sample
+        return x
+
+    def _paint(
+        self,
+        tracks: tuple[Tensor, Tensor, Tensor],
+        text: Tensor,
+        against: Tensor | None,
+        shape: tuple[int, int, int],
+        guidance: float,
+        steps: int,
+        generators: list[torch.Generator],
+    ) -> Tensor:
+        """Small clips (B, T, 3, H, W) in [-1, 1]."""
+        frames, height, width = shape
+        objects, view, phase = tracks
+        layout = draw_layout(objects, view, phase, height, width)
+        plan = self.base.network.plan(layout, text)
+        other_plan = None if against is None else self.base.network.plan(layout, against)
+        scheduler = EDMEulerScheduler.from_config(self.base_scheduler.config)
+        scheduler.set_timesteps(steps)
+        x = torch.cat([clip_noise((1, frames, 3, height, width), each) for each in generators]).to(text.device)
+        x = x * scheduler.sigmas[0]
+        for timestep in scheduler.timesteps:
+            scaled, level = scheduler.scale_model_input(x, timestep), timestep.to(x).expand(len(x))
+
+            def estimate(first: int, end: int, scaled: Tensor = scaled, level: Tensor = level) -> Tensor:
+                output = self.base(scaled[:, first:end], level, plan[:, first:end], text)
+                if other_plan is None:
+                    return output  # type: ignore[no-any-return]
+                other = self.base(scaled[:, first:end], level, other_plan[:, first:end], against)
+                return other + guidance * (output - other)  # type: ignore[no-any-return]
+
+            x = scheduler.step(blended(frames, estimate), timestep, x).prev_sample
+        return x.clamp(-1, 1)
+
+    def _refine(
+        self,
+        draft: Tensor,
+        text: Tensor,
+        against: Tensor | None,
+        strength: float,
+        guidance: float,
+        steps: int,
+        generators: list[torch.Generator],
+    ) -> Tensor:
+        """Refined clips, of the shape of `draft` (B, T, 3, H, W)."""
+        level = draft_sigma(strength)
+        scheduler = EDMEulerScheduler.from_config(self.refiner_scheduler.config, sigma_max=start_sigma(strength))
+        scheduler.set_timesteps(steps)
+        grain = [(clip_noise(draft[:1].shape, each), clip_noise(draft[:1].shape, each)) for each in generators]
+        x = draft + torch.cat([pair[0] for pair in grain]).to(draft) * scheduler.sigmas[0]
+        noised = draft + torch.cat([pair[1] for pair in grain]).to(draft) * level
+        noised = scheduler.precondition_inputs(noised, level)
+        draft_level = scheduler.precondition_noise(level)
+        draft_level = torch.full((len(x),), float(draft_level), device=draft.device)
+        for timestep in scheduler.timesteps:
+            scaled, now = scheduler.scale_model_input(x, timestep), timestep.to(x).expand(len(x))
+
+            def estimate(first: int, end: int, scaled: Tensor = scaled, now: Tensor = now) -> Tensor:
+                window = scaled[:, first:end], now, noised[:, first:end], draft_level
+                output = self.refiner(*window, text)
+                if against is None:
+                    return output  # type: ignore[no-any-return]
+                other = self.refiner(*window, against)
+                return other + guidance * (output - other)  # type: ignore[no-any-return]
+
+            x = scheduler.step(blended(x.shape[1], estimate), timestep, x).prev_sample
+        return x.clamp(-1, 1)
+
+
+def with_controls(prompt: str, camera: str | None, style: str | None) -> str:
+    """The prompt with camera and style said in words at its end."""
+    for name, value, table in (("camera", camera, CAMERAS), ("style", style, STYLES)):
+        if value is None:
+            continue
+        if value not in table:
+            raise ValueError(f"{name} is {value!r}; known values: {', '.join(table)}")
+        prompt = f"{prompt}, {table[value][0]}"
+    return prompt
+
+
+def spread(value: str | Sequence[str], count: int, name: str) -> list[str]:
+    """One text for each of `count` prompts."""
+    values = [value] * count if isinstance(value, str) else list(value)
+    if len(values) != count:
+        raise ValueError(f"{name} has {len(values)} texts for {count} prompts; give one, or one for each prompt")
+    return values
+
+
+def check_shape(num_frames: int, height: int, width: int) -> None:
+    """Raises ValueError for a shape that the model cannot make."""
+    if num_frames < 1:
+        raise ValueError(f"num_frames is {num_frames}; it must be at least 1")
+    for name, value in (("height", height), ("width", width)):
+        if value % MULTIPLE or not SIZES[0] <= value <= SIZES[1]:
+            raise ValueError(f"{name} is {value}; it must be a multiple of {MULTIPLE} between {SIZES[0]} and {SIZES[1]}")
+
+
+def check_steps(**steps: int) -> None:
+    """Raises ValueError for a number of steps below 1."""
+    for name, value in steps.items():
+        if value < 1:
+            raise ValueError(f"{name} is {value}; it must be at least 1")
+
+
+def per_prompt_generators(
+    generator: torch.Generator | Sequence[torch.Generator] | None, seed: int | Sequence[int] | None, count: int
+) -> list[torch.Generator]:
+    """One CPU generator for each prompt."""
+    if (generator is None) == (seed is None):
+        raise ValueError("give either generator or seed, so that the clip can be made again")
+    if generator is not None:
+        generators = [generator] if isinstance(generator, torch.Generator) else list(generator)
+        if len(generators) != count:
+            raise ValueError(f"{len(generators)} generators for {count} prompts; give one for each prompt")
+        return generators
+    seeds = [seed + place for place in range(count)] if isinstance(seed, int) else list(seed or ())
+    if len(seeds) != count:
+        raise ValueError(f"{len(seeds)} seeds for {count} prompts; give one, or one for each prompt")
+    return [torch.Generator().manual_seed(each) for each in seeds]
+
+
+def to_bytes(clips: Tensor) -> Tensor:
+    """Frames in [-1, 1] to uint8 on the CPU."""
+    return ((clips.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).cpu()
