@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-import tempfile
+import secrets
 from collections.abc import Callable
 from pathlib import Path
 
@@ -81,17 +81,11 @@ def rgb_frames(video: Video) -> list[NDArray[np.uint8]]:
 
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
-    """Run `write` on a temporary file beside `path`, then move it into place."""
+    """Run `write` on a new temporary file beside `path`, then move it into place."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name[:32]}.", suffix=".part", dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
+    temporary = path.with_name(f".{path.name[:32]}.{secrets.token_hex(8)}.part")
     try:
         write(temporary)
-        # mkstemp makes files private; a run folder follows the user's umask like any other file.
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
