@@ -231,9 +231,9 @@ def _generation_failures(evidence: Evidence) -> list[CheckResult]:
         change = failure_change(evidence.baseline, evidence.candidate, "baseline", "candidate")
     except RunError:
         return []  # an unfinished run has no tables; completeness says so
-    worse = change.p_more <= evidence.alpha
+    worse = 2 * change.p_more <= evidence.alpha
     # With so few clips that differ the test can never fire; counting it would only weaken the others (Tarone 1990).
-    testable = 0.5 ** (change.newly_failed + change.recovered) <= evidence.alpha
+    testable = 2 * 0.5 ** (change.newly_failed + change.recovered) <= evidence.alpha
     return [
         CheckResult(
             id="generation-failures",

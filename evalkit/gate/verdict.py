@@ -64,7 +64,7 @@ class CheckResult:
             absolute limit, never negative; waivers are measured by it.
         margin: of non-inferiority, else None.
         p_value: one-sided, against "not worse"; None where the check is no test.
-        p_adjusted: after Holm's correction over the checks.
+        p_adjusted: two-sided, after Holm's correction over the checks.
         standard_error, smallest_detectable, more_prompts: what the data could have shown.
         baseline_mean, candidate_mean: means over prompts.
         prompts, clips, missing: what it rests on; `missing` clips count as the worst score.
@@ -113,10 +113,13 @@ class CheckResult:
 def confirm_regressions(results: Sequence[CheckResult], alpha: float) -> list[CheckResult]:
     """Name a check as regressed only where that survives Holm's correction over all checks.
 
-    Without it, twelve checks of an unchanged model would accuse one of them in a good part of all changes.
+    Without it, twelve checks of an unchanged model would accuse one of them in a good part of all changes. The
+    p-values are doubled, so that each is two-sided: where the differences of two models are skewed, one tail of a
+    t test errs twice as often as it should, and the two tails together do not.
     """
     tested = [result for result in results if result.p_value is not None]
-    adjusted = dict(zip((r.id for r in tested), holm([r.p_value or 0.0 for r in tested]), strict=True))
+    two_sided = [min(1.0, 2 * (result.p_value or 0.0)) for result in tested]
+    adjusted = dict(zip((result.id for result in tested), holm(two_sided), strict=True))
     confirmed = []
     for result in results:
         p_adjusted = float(adjusted[result.id]) if result.id in adjusted else None

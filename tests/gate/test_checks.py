@@ -78,8 +78,8 @@ def test_among_many_checks_a_single_small_drop_is_not_called_a_regression(make, 
         noise = rng.normal(size=(PROMPTS, 1))
         noise = (noise - noise.mean()) / noise.std(ddof=1)
         base[f"m{i}"] = np.zeros((PROMPTS, SAMPLES))
-        # One metric with t = -1.9, which alone would be called worse at 5%.
-        after[f"m{i}"] = np.repeat(noise + (-1.9 / 8 if i == 0 else 0.1), SAMPLES, axis=1)
+        # One metric with t = -2.2, which alone would be called worse at 5%.
+        after[f"m{i}"] = np.repeat(noise + (-2.2 / 8 if i == 0 else 0.1), SAMPLES, axis=1)
     a, b = make("a", scores=base), make("b", scores=after)
     checks = [f"id: m{i}, metric: m{i}, margin: 0.3" for i in range(12)]
     alone = gate(b, a, checks[:1])

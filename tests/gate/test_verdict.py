@@ -92,13 +92,13 @@ def test_a_bug_is_a_conclusion_with_exit_code_70(make, gate, monkeypatch):
 def test_holm_decides_who_is_named():
     results = [
         result("strong", REGRESS, p_value=0.001),
-        result("weak", REGRESS, p_value=0.04),
+        result("weak", REGRESS, p_value=0.02),
         result("fine", PASS, p_value=0.9),
         result("cases", REGRESS),
     ]
     found = {check.id: check for check in confirm_regressions(results, 0.05)}
     assert found["strong"].verdict is REGRESS
-    assert found["strong"].p_adjusted == pytest.approx(0.003)
+    assert found["strong"].p_adjusted == pytest.approx(0.006)
     assert found["weak"].verdict is UNSURE
     assert "among 3 checks" in found["weak"].sentence
     assert found["fine"].verdict is PASS

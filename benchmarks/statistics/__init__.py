@@ -1,0 +1,1 @@
+"""Simulations behind `docs/explanation/how-we-compare.md`: `python -m benchmarks.statistics`."""
