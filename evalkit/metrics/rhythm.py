@@ -94,9 +94,6 @@ class Cuts(BaseMetric):
         detector: `analytic`, or `transnetv2` (extra `cuts`).
     """
 
-    # A change of a quarter of the picture's colours, where nothing at all can be followed.
-    threshold: ClassVar[float] = 0.25
-
     spec = MetricSpec(
         id="temporal.cuts",
         version="1",
@@ -108,11 +105,12 @@ class Cuts(BaseMetric):
         min_frames=4,
         series="transition",
         formula=(
-            "transitions with c > .25, less the cuts asked for (expect.shots - 1); c = (change of the 8x8x8 colour "
-            "histogram beyond that of the two transitions on either side) x (1 - coherence)"
+            "sum of c over transitions, without the largest expect.shots - 1; c = (change of the 8x8x8 colour "
+            "histogram beyond that of the two transitions on either side) x (1 - coherence); a hard cut between "
+            "shots of other colours has c near 1"
         ),
         invariant_to=("mirroring", "time reversal"),
-        limits="Cuts between shots of the same colours are missed; fades are no cuts. TransNetV2 sees more.",
+        limits="Cuts between shots of the same colours count little; fades are no cuts. TransNetV2 sees more.",
         evidence="measured",
         citation="Soucek & Lokoc, TransNet V2, 2020, for detector=transnetv2",
         leaf="scene.transition",
@@ -130,22 +128,22 @@ class Cuts(BaseMetric):
         return (FeatureRequest("transnetv2"),) if self.detector == "transnetv2" else (FRAMES, FLOW)
 
     def score(self, clip: ClipFeatures) -> ClipScore:
-        """Cuts beyond those asked for; the series is the strength of a cut at every transition."""
-        strength, limit = self._strength(clip)
+        """Strength of the cuts beyond those asked for; the series is the strength at every transition."""
+        strength = self._strength(clip)
         asked = 0
         if clip.record.prompt is not None:
             asked = max(0, int(clip.record.prompt.expect.get("shots", 1)) - 1)
-        found = int((strength > limit).sum())
-        return ClipScore(float(max(0, found - asked)), strength.tolist())
+        unasked = strength.sort(descending=True).values[asked:]
+        return ClipScore(float(unasked.sum()), strength.tolist())
 
-    def _strength(self, clip: ClipFeatures) -> tuple[torch.Tensor, float]:
+    def _strength(self, clip: ClipFeatures) -> torch.Tensor:
         if self.detector == "transnetv2":
-            return clip.tensor(self.requires()[0], "probability").double(), 0.5
+            return clip.tensor(self.requires()[0], "probability").double()
         from evalkit.metrics.functional.coherence import coherence
         from evalkit.metrics.functional.rhythm import cut_strength
 
         followed = coherence(clip.tensor(FLOW, "forward"), clip.tensor(FLOW, "backward"))
-        return cut_strength(clip.tensor(FRAMES, "frames"), followed), self.threshold
+        return cut_strength(clip.tensor(FRAMES, "frames"), followed)
 
 
 class Loop(BaseMetric):

@@ -10,7 +10,7 @@ from evalkit.metrics.spec import ClipScore, MetricSpec
 if TYPE_CHECKING:
     from evalkit.features.protocol import ClipFeatures, FeatureRequest
 
-__all__ = ["Banding", "Blockiness", "EffectiveResolution", "Exposure", "Sharpness"]
+__all__ = ["Banding", "Blockiness", "EffectiveResolution", "Exposure", "Noise", "Sharpness"]
 
 
 class _Picture(BaseMetric):
@@ -131,4 +131,29 @@ class Exposure(_Picture):
         limits="Plain black or white backgrounds count fully; night scenes are dark on purpose.",
         default=False,
         leaf="visual.color",
+    )
+
+
+class Noise(_Picture):
+    """Standard deviation of additive noise."""
+
+    function = "noise_level"
+    spec = MetricSpec(
+        id="visual.noise",
+        version="1",
+        title="Noise",
+        description="The picture is grainy.",
+        direction="lower",
+        unit="levels",
+        range=(0.0, None),
+        series="frame",
+        formula=(
+            "sqrt(pi/2)/6 times the mean |luma * [1 -2 1; -2 4 -2; 1 -2 1]| over the tenth of the picture with the "
+            "fewest edges; mean over frames"
+        ),
+        invariant_to=("brightness", "mirroring"),
+        limits="Fine texture that fills the whole picture counts as noise; wanted film grain does too.",
+        default=False,
+        citation="Immerkaer, Fast noise variance estimation, CVIU 1996",
+        leaf="visual.distortion",
     )

@@ -152,12 +152,26 @@ def repetition(luma: torch.Tensor, *, shortest: int) -> tuple[float, int]:
 
 def colour_drift(frames: torch.Tensor) -> torch.Tensor:
     """CIELAB distance of every frame's mean colour from that of the opening tenth, float64 `(T,)` (Delta E 1976)."""
-    import cv2
-
-    mean = frames.double().mean((2, 3)) / 255
-    lab = torch.from_numpy(cv2.cvtColor(mean.float().numpy()[None], cv2.COLOR_RGB2LAB)[0]).double()
+    lab = _lab(frames.double().mean((2, 3)) / 255)
     opening = lab[: max(1, len(lab) // 10)].mean(0)
     return (lab - opening).square().sum(1).sqrt()
+
+
+# Linear sRGB to XYZ over the white point D65, so that white is (1, 1, 1).
+_TO_XYZ = (
+    (0.4124564 / 0.95047, 0.3575761 / 0.95047, 0.1804375 / 0.95047),
+    (0.2126729, 0.7151522, 0.0721750),
+    (0.0193339 / 1.08883, 0.1191920 / 1.08883, 0.9503041 / 1.08883),
+)
+
+
+def _lab(srgb: torch.Tensor) -> torch.Tensor:
+    """sRGB in 0..1 `(n, 3)` to CIELAB. OpenCV's own conversion is off by up to 1%, which drifts would inherit."""
+    linear = torch.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
+    xyz = linear @ torch.tensor(_TO_XYZ, dtype=torch.float64).T
+    f = torch.where(xyz > (6 / 29) ** 3, xyz.clamp(min=1e-12) ** (1 / 3), xyz / (3 * (6 / 29) ** 2) + 4 / 29)
+    x, y, z = f.unbind(1)
+    return torch.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], 1)
 
 
 def feature_drift(features: torch.Tensor, window: int) -> torch.Tensor:
