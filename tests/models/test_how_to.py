@@ -16,8 +16,11 @@ from evalkit.testing import check_model
 PAGES = Path(__file__).parents[2] / "docs" / "how-to"
 
 
-def blocks(page: str, language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", (PAGES / page).read_text(encoding="utf-8"), re.DOTALL)
+def blocks(page: str, language: str = "") -> list[str]:
+    fenced = re.findall(
+        r"^```(\w*)\n(.*?)^```", (PAGES / page).read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
+    )
+    return [content for spoken, content in fenced if spoken == language]
 
 
 def test_the_printed_program_honours_the_contract(tmp_path: Path) -> None:
@@ -48,7 +51,6 @@ def test_the_printed_request_has_the_keys_of_real_ones() -> None:
 def test_printed_commands_exist(page: str) -> None:
     from evalkit.cli import _VERBS
 
-    commands = "\n".join(re.findall(r"```\n(.*?)```", (PAGES / page).read_text(encoding="utf-8"), re.DOTALL))
-    verbs = re.findall(r"^(?:\S+=\S+ )?evalkit (\w+)", commands, re.MULTILINE)
+    verbs = re.findall(r"^(?:\S+=\S+ )?evalkit (\w+)", "\n".join(blocks(page)), re.MULTILINE)
     assert verbs
     assert set(verbs) <= set(_VERBS)
