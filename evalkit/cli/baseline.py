@@ -121,7 +121,7 @@ def diff(
     if as_json:
         typer.echo(json.dumps(comparison.to_dict(), indent=2, ensure_ascii=False, allow_nan=False))
     console = Console(stderr=True)
-    console.print(to_terminal(comparison))
+    console.print(to_terminal(comparison, compact=console.width < 120))
     for difference in comparison.differences:
         values = " | ".join(difference.values.values())
         console.print(f"{difference.area} {difference.key}: {values}", markup=False, highlight=False)

@@ -55,7 +55,7 @@ def compare(
     if as_json:
         typer.echo(json.dumps(comparison.to_dict(), indent=2, ensure_ascii=False, allow_nan=False))
     console = Console(stderr=True)
-    console.print(to_terminal(comparison))
+    console.print(to_terminal(comparison, compact=console.width < 120))
     if out is not None:
         files = write_comparison(comparison, out)
         console.print(f"{len(files)} files written to {out}", markup=False, highlight=False)

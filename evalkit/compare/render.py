@@ -103,6 +103,7 @@ _HEADERS = [
     "Detectable",
     "Verdict",
 ]
+_COMPACT = {"Metric", "Change", "95% interval", "p", "Verdict"}
 _SET_HEADERS = [*_HEADERS[:6], "Clips to reference", "Noise floor", "Verdict"]
 
 
@@ -111,8 +112,13 @@ def _headers(comparison: Comparison, headers: list[str]) -> list[str]:
     return [level if header == "95% interval" else header for header in headers]
 
 
-def to_terminal(comparison: Comparison) -> Group:
-    """The comparison for a terminal; no text of a run is read as markup."""
+def to_terminal(comparison: Comparison, *, compact: bool = False) -> Group:
+    """The comparison for a terminal; no text of a run is read as markup.
+
+    Args:
+        comparison: what to show.
+        compact: leave out means and sizes, for a terminal of fewer than about 120 columns.
+    """
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
@@ -125,14 +131,16 @@ def to_terminal(comparison: Comparison) -> Group:
         ):
             if not rows:
                 continue
+            shown = [i for i in range(len(headers)) if not compact or headers[i] in _COMPACT]
             grid = Table(title=Text(f"{run.label} against {comparison.baseline.label}"), title_justify="left")
-            for column, header in enumerate(_headers(comparison, headers)):
-                grid.add_column(header, justify="left" if column in (0, len(headers) - 1) else "right")
+            titles = _headers(comparison, headers)
+            for column in shown:
+                grid.add_column(
+                    titles[column], justify="left" if column in (0, len(headers) - 1) else "right"
+                )
             for word, cells in rows:
                 style = _STYLES.get(word, "")
-                grid.add_row(
-                    *(Text(cell, style=style if i == len(cells) - 1 else "") for i, cell in enumerate(cells))
-                )
+                grid.add_row(*(Text(cells[i], style=style if i == len(cells) - 1 else "") for i in shown))
             parts.append(grid)
     parts += [Text(f"note: {note}", style="dim") for note in comparison.notes]
     return Group(*parts)
