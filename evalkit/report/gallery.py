@@ -67,6 +67,7 @@ def render_gallery(
     failures: Sequence[ReportedFailure] = (),
     out: Path | None = None,
     *,
+    workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Path:
     """Write the gallery of a run: a page, and its data as classic scripts beside it.
@@ -76,6 +77,7 @@ def render_gallery(
         baseline: an earlier run on the same suite; adds what regressed and what was fixed, and A/B.
         failures: reports about clips of this run.
         out: folder; defaults to `RUN/gallery`. Elsewhere previews are copied beside the page.
+        workers: threads that make previews; defaults to the number of cores.
         progress: called with (done, total) while previews are made.
 
     Returns:
@@ -95,7 +97,10 @@ def render_gallery(
     featured = {key for view in views for section in view["sections"] for key, _ in section["items"]}
     clip_ids = {row["key"]: row["clip_id"] for row in rows if row["clip_id"]}
     media = prepare_media(
-        run, featured={clip_ids[key] for key in featured if key in clip_ids}, progress=progress
+        run,
+        featured={clip_ids[key] for key in featured if key in clip_ids},
+        workers=workers,
+        progress=progress,
     )
     links = Links(run, folder)
     index = {row["key"]: position for position, row in enumerate(rows)}

@@ -6,10 +6,11 @@ all clips are kept in one file beside them.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -142,13 +143,26 @@ def prepare_media(
         return _complete(run, media, featured=media.clip_id in chosen)
 
     ready: dict[str, ClipMedia] = {}
-    with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
+    with _one_opencv_thread(), ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
         for done, media in enumerate(pool.map(finish, jobs), start=1):
             ready[media.clip_id] = media
             if progress is not None:
                 progress(done, len(jobs))
     _write_facts(run, known, ready)
     return ready
+
+
+@contextlib.contextmanager
+def _one_opencv_thread() -> Iterator[None]:
+    """OpenCV without threads of its own: every clip has one already, and flow takes three times the CPU with both."""
+    import cv2
+
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(threads)
 
 
 def _existing(run: Run, row: dict[Any, Any], facts: ClipFacts | None) -> ClipMedia:

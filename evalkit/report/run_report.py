@@ -84,13 +84,18 @@ def run_verdict(summary: RunSummary) -> Verdict:
 
 
 def render_report(
-    run: Run, out: Path | None = None, *, progress: Callable[[int, int], None] | None = None
+    run: Run,
+    out: Path | None = None,
+    *,
+    workers: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Path:
     """Write the report of a run: `index.html`, `report.md` and `tables/`.
 
     Args:
         run: the run.
         out: folder; defaults to `RUN/report`. Elsewhere the previews are copied beside the page.
+        workers: threads that make previews; defaults to the number of cores.
         progress: called with (done, total) while previews are made.
 
     Returns:
@@ -99,7 +104,7 @@ def render_report(
     folder = out or run.folder / "report"
     summary = summarise(run)
     picks = most_telling(summary.quality, _WORST)
-    media = prepare_media(run, progress=progress)
+    media = prepare_media(run, workers=workers, progress=progress)
     worst = worst_cards(summary, picks, media, Links(run, folder))
     write_tables(run, folder / "tables", ("csv", "markdown", "latex", "parquet"))
     page = folder / "index.html"
