@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import gc
 import importlib.util
-import inspect
 import json
 import re
-from collections.abc import Mapping, Sequence
-from fractions import Fraction
+from collections.abc import Sequence
 from functools import cached_property
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evalkit.errors import EvalkitError, MissingWeights
+from evalkit.models.diffusers_checkpoint import FRAME_NAMES, RATE_NAMES, Checkpoint, import_diffusers
 from evalkit.models.frames import video_from_frames
 from evalkit.models.protocol import GenerationFailure, GenerationRequest, ModelInfo
 from evalkit.suites.prompt import FrozenMapping, thaw
@@ -26,9 +24,6 @@ __all__ = ["DiffusersModel"]
 
 _DTYPES = ("auto", "float32", "float16", "bfloat16")
 _OFFLOADS = ("none", "model", "sequential")
-# What pipelines call the same thing.
-_FRAME_NAMES = ("num_frames", "video_length", "frames")
-_RATE_NAMES = ("frame_rate", "fps")
 _OURS = {"prompt", "negative_prompt", "generator", "output_type", "return_dict", "height", "width"}
 _WEIGHTED = re.compile(r"\(([^():]+):\s*\d*\.?\d+\)")
 
@@ -78,13 +73,10 @@ class DiffusersModel:
                 raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}")
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-        self.pipeline = pipeline
-        self.revision = revision
-        self.pipeline_class = pipeline_class
+        self.checkpoint = Checkpoint(pipeline, revision, variant, pipeline_class)
         self.dtype = dtype
         self.offload = offload
         self.vae_tiling = vae_tiling
-        self.variant = variant
         self.batch_size = batch_size
         self.licence = licence
         given = {
@@ -106,24 +98,22 @@ class DiffusersModel:
     @cached_property
     def info(self) -> ModelInfo:
         """Identity: digests of all weight and configuration files, the pipeline's class, and how it computes."""
-        import diffusers
-
+        checkpoint = self.checkpoint
         config: dict[str, Any] = {
-            "class": self._class.__name__,
-            "diffusers": diffusers.__version__,
+            "class": self.checkpoint.pipeline_class.__name__,
+            "diffusers": import_diffusers().__version__,
             "dtype": self.dtype,
             "vae_tiling": self.vae_tiling,
         }
-        local = Path(self.pipeline).is_dir()
         return ModelInfo(
-            id=Path(self.pipeline).resolve().name if local else self.pipeline,
-            revision=self.revision or ("local" if local else self._folder.name),
-            weights=FrozenMapping(self._digests()),
+            id=Path(checkpoint.name).resolve().name if checkpoint.is_local else checkpoint.name,
+            revision=checkpoint.revision or ("local" if checkpoint.is_local else checkpoint.folder.name),
+            weights=FrozenMapping(self.checkpoint.digests()),
             config=FrozenMapping(config),
             licence=self.licence,
-            description=f"{self._class.__name__} of diffusers.",
+            description=f"{self.checkpoint.pipeline_class.__name__} of diffusers.",
             batch_size=self.batch_size,
-            defaults=FrozenMapping({**self._signature_defaults(), **self.given}),
+            defaults=FrozenMapping({**self.checkpoint.shape(), **self.given}),
         )
 
     @property
@@ -146,9 +136,9 @@ class DiffusersModel:
         has_accelerate = importlib.util.find_spec("accelerate") is not None
         _no_progress_bars()
         try:
-            pipe = self._class.from_pretrained(
-                self._folder,
-                variant=self.variant,
+            pipe = self.checkpoint.pipeline_class.from_pretrained(
+                self.checkpoint.folder,
+                variant=self.checkpoint.variant,
                 use_safetensors=True,
                 local_files_only=True,
                 low_cpu_mem_usage=has_accelerate,
@@ -156,7 +146,7 @@ class DiffusersModel:
             )
         except (OSError, ValueError) as error:
             raise MissingWeights(
-                f"pipeline {self.pipeline!r} cannot be loaded: {error}; only safetensors are read: save the pipeline "
+                f"pipeline {self.checkpoint.name!r} cannot be loaded: {error}; only safetensors are read: save the pipeline "
                 "again with save_pretrained(..., safe_serialization=True)"
             ) from error
         pipe.set_progress_bar_config(disable=True)
@@ -210,7 +200,11 @@ class DiffusersModel:
             return [self._batch([request])[0] for request in requests]
         except Exception as error:  # a pipeline may refuse a request in any way
             if len(requests) == 1:
-                return [GenerationFailure(f"{self._class.__name__} raised {type(error).__name__}: {error}")]
+                return [
+                    GenerationFailure(
+                        f"{self.checkpoint.pipeline_class.__name__} raised {type(error).__name__}: {error}"
+                    )
+                ]
             return [self._batch([request])[0] for request in requests]
         return [self._checked(clip, request) for clip, request in zip(clips, requests, strict=True)]
 
@@ -222,7 +216,7 @@ class DiffusersModel:
         got = (video.num_frames, video.height, video.width)
         if got != asked:
             return GenerationFailure(
-                f"{self._class.__name__} made {got[0]} frames of {got[2]}x{got[1]} where {asked[0]} of {asked[2]}x{asked[1]} "
+                f"{self.checkpoint.pipeline_class.__name__} made {got[0]} frames of {got[2]}x{got[1]} where {asked[0]} of {asked[2]}x{asked[1]} "
                 "were asked; many pipelines make shapes in steps only: ask for one that it makes"
             )
         return video
@@ -230,7 +224,7 @@ class DiffusersModel:
     def _arguments(self, requests: Sequence[GenerationRequest]) -> dict[str, Any]:
         import torch
 
-        first, known = requests[0], self._parameters
+        first, known = requests[0], self.checkpoint.parameters
         arguments: dict[str, Any] = {}
 
         def give(names: Sequence[str], value: Any, ignored_as: str | None) -> None:
@@ -247,11 +241,11 @@ class DiffusersModel:
         negatives = [request.negative_prompt for request in requests]
         if any(negatives):
             give(["negative_prompt"], _one_or_list(negatives), "negative_prompt")
-        give(_FRAME_NAMES, first.num_frames, "num_frames")
+        give(FRAME_NAMES, first.num_frames, "num_frames")
         give(["height"], first.height, "height")
         give(["width"], first.width, "width")
         rate = first.fps.numerator if first.fps.denominator == 1 else float(first.fps)
-        give(_RATE_NAMES, rate, None)  # most pipelines make frames that have no rate
+        give(RATE_NAMES, rate, None)  # most pipelines make frames that have no rate
         # On the CPU, so that a seed gives the same noise on every device.
         give(
             ["generator"],
@@ -269,97 +263,9 @@ class DiffusersModel:
         lacking = [name for name, one in known.items() if one.default is one.empty and name not in arguments]
         if lacking:
             raise ValueError(
-                f"{self._class.__name__} needs {', '.join(lacking)}; put it into the prompt's `params`"
+                f"{self.checkpoint.pipeline_class.__name__} needs {', '.join(lacking)}; put it into the prompt's `params`"
             )
         return arguments
-
-    @cached_property
-    def _folder(self) -> Path:
-        """The folder of the saved pipeline; one of the hub is downloaded into the hub's own cache first."""
-        path = Path(self.pipeline)
-        if path.is_dir():
-            if not (path / "model_index.json").is_file():
-                raise EvalkitError(
-                    f"{path} holds no model_index.json, so it is no saved pipeline; check the path"
-                )
-            return path
-        from diffusers import DiffusionPipeline
-
-        try:
-            found = DiffusionPipeline.download(
-                self.pipeline, revision=self.revision, variant=self.variant, use_safetensors=True
-            )
-        except Exception as error:  # the hub's client raises errors of many packages
-            raise MissingWeights(
-                f"pipeline {self.pipeline!r} is no folder and cannot be had from the hub: {type(error).__name__}: "
-                f"{str(error).splitlines()[0] if str(error) else 'no reason given'}; check the name, or get it where "
-                f"there is a network with `hf download {self.pipeline}`"
-            ) from error
-        return Path(found)
-
-    @cached_property
-    def _class(self) -> Any:
-        import diffusers
-
-        name = self.pipeline_class or self._index.get("_class_name")
-        if isinstance(name, str) and ":" in name:
-            module, _, attribute = name.partition(":")
-            try:
-                return getattr(import_module(module), attribute)
-            except (ImportError, AttributeError) as error:
-                raise EvalkitError(f"pipeline_class {name!r} cannot be imported: {error}") from error
-        found = getattr(diffusers, name, None) if isinstance(name, str) else None
-        if found is None:
-            raise EvalkitError(
-                f"diffusers {diffusers.__version__} has no pipeline {name!r}; update diffusers, or name the class "
-                "with pipeline_class=package.module:Class"
-            )
-        return found
-
-    @cached_property
-    def _index(self) -> dict[str, Any]:
-        try:
-            content = json.loads((self._folder / "model_index.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise EvalkitError(f"{self._folder}/model_index.json cannot be read: {error}") from error
-        return content if isinstance(content, dict) else {}
-
-    @property
-    def _parameters(self) -> Mapping[str, inspect.Parameter]:
-        found = dict(inspect.signature(self._class.__call__).parameters)
-        found.pop("self", None)
-        return {name: one for name, one in found.items() if one.kind is one.POSITIONAL_OR_KEYWORD}
-
-    def _signature_defaults(self) -> dict[str, Any]:
-        """Shape that the pipeline makes unless it is told otherwise, as far as its signature says."""
-        known = self._parameters
-        defaults: dict[str, Any] = {}
-        for ours, names in (
-            ("num_frames", _FRAME_NAMES),
-            ("height", ["height"]),
-            ("width", ["width"]),
-            ("fps", _RATE_NAMES),
-        ):
-            value = next((known[name].default for name in names if name in known), None)
-            if isinstance(value, int | float):
-                defaults[ours] = str(Fraction(value).limit_denominator(1001)) if ours == "fps" else int(value)
-        return defaults
-
-    def _digests(self) -> dict[str, str]:
-        """Digest of every file that `from_pretrained` may read. The hub's cache names large files by their SHA-256."""
-        from evalkit.video import file_digest
-
-        digests = {}
-        for path in sorted(self._folder.rglob("*")):
-            if path.suffix in {".safetensors", ".json", ".txt", ".model"} and path.is_file():
-                stored = path.resolve().name
-                known = (
-                    f"sha256:{stored}"
-                    if re.fullmatch(r"[0-9a-f]{64}", stored)
-                    else f"blake2b:{file_digest(path)}"
-                )
-                digests[path.relative_to(self._folder).as_posix()] = known
-        return digests
 
 
 def _dtype_argument() -> str:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from evalkit.errors import EvalkitError, VideoError
 from evalkit.models.protocol import GenerationFailure, GenerationRequest, ModelInfo
-from evalkit.suites.layouts import clip_stems, list_clips, scan_folder
+from evalkit.suites.clip_files import clip_stems, list_clips
+from evalkit.suites.layouts import scan_folder
 from evalkit.suites.prompt import FrozenMapping
 
 if TYPE_CHECKING:

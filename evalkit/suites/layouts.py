@@ -14,26 +14,25 @@ with a `problem`. Sub-folders become the row's `group`, so that several models c
 
 from __future__ import annotations
 
-import os
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from evalkit.errors import SuiteError
+from evalkit.suites.clip_files import CLIP_SUFFIXES, ClipFile, file_names, list_files, no_clips
 from evalkit.suites.document import nearest
 from evalkit.suites.importers import compbench_category, read_prompts
 from evalkit.suites.naming import prompt_id
 from evalkit.suites.prompt import Prompt, Suite
 from evalkit.suites.table import TableRow, read_prompt_table, table_suite
 
+__all__ = ["CLIP_SUFFIXES", "LAYOUTS", "FolderScan", "FoundClip", "scan_folder"]
+
 LAYOUTS = ("vbench", "evalcrafter", "t2v-compbench", "plain", "csv")
-CLIP_SUFFIXES = frozenset({".mp4", ".m4v", ".webm", ".mkv", ".mov", ".avi", ".gif", ".webp"})
-_FRAME_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"})
 _VBENCH_NAME = re.compile(r"(?P<text>.*)-(?P<sample>\d+)", re.DOTALL)
-_CUT = 180
 _UNKNOWN = "unknown"
 
 
@@ -66,21 +65,6 @@ class FolderScan:
     problems: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _File:
-    path: Path
-    relative: str
-
-    @property
-    def stem(self) -> str:
-        name = self.relative.rsplit("/", 1)[-1]
-        return Path(name).stem if self.path.suffix.lower() in CLIP_SUFFIXES else name
-
-    @property
-    def group(self) -> str:
-        return self.relative.rpartition("/")[0]
-
-
 def scan_folder(
     folder: Path, layout: str | None = None, suite: Suite | None = None, prompts_file: Path | None = None
 ) -> FolderScan:
@@ -101,7 +85,7 @@ def scan_folder(
         raise SuiteError(f"{folder}: no such folder; give the folder that holds the clips")
     if layout is not None and layout not in LAYOUTS:
         raise SuiteError(f"unknown layout {layout!r}; {nearest(layout, LAYOUTS)}")
-    files, remarks = _list_files(folder, prompts_file)
+    files, remarks = list_files(folder, prompts_file)
     rows: list[TableRow] = []
     if prompts_file is not None:
         is_table = prompts_file.suffix.lower() in {".csv", ".tsv", ".jsonl"} or layout == "csv"
@@ -110,7 +94,7 @@ def scan_folder(
     if layout == "csv" and not rows:
         raise SuiteError("layout `csv` needs --prompts with a table that has a `file` column")
     if not files and not any(_inside(row.file, folder, prompts_file) for row in rows):
-        raise _no_clips(folder)
+        raise no_clips(folder)
     chosen = layout or ("csv" if rows else _recognise(files, suite))
     if chosen == "csv" and prompts_file is not None:
         clips = _from_table(folder, files, rows, prompts_file)
@@ -122,78 +106,7 @@ def scan_folder(
     return FolderScan(tuple(clips), _suite_of(clips, suite, folder), chosen, tuple(remarks))
 
 
-def list_clips(folder: Path) -> dict[str, Path]:
-    """Return the clips of a folder by their path in it without suffix (`numeracy/0001`).
-
-    Raises:
-        SuiteError: No such folder, or no clips in it.
-    """
-    if not folder.is_dir():
-        raise SuiteError(f"{folder}: no such folder; give the folder that holds the clips")
-    files, _ = _list_files(folder, None)
-    if not files:
-        raise _no_clips(folder)
-    return {file.group + "/" * bool(file.group) + file.stem: file.path for file in reversed(files)}
-
-
-def clip_stems(prompt_id: str, text: str, sample_index: int) -> Iterator[str]:
-    """Yield the names under which any layout keeps a clip, as `list_clips` spells them, the likeliest first."""
-    yield f"{prompt_id}-{sample_index}"
-    yield f"{prompt_id}_{sample_index}"
-    if sample_index == 0:
-        yield prompt_id
-        if numbered := re.fullmatch(r"(.+)-(\d{4})", prompt_id):
-            yield numbered[2] if numbered[1] == "evalcrafter" else f"{numbered[1]}/{numbered[2]}"
-    for name in _file_names(text) if text else ():
-        yield f"{name}-{sample_index}"
-
-
-def _no_clips(folder: Path) -> SuiteError:
-    looked = ", ".join(sorted(CLIP_SUFFIXES))
-    return SuiteError(f"{folder}: holds no clips (looked for {looked} and folders of frames); check the path")
-
-
-def _list_files(folder: Path, prompts_file: Path | None) -> tuple[list[_File], list[str]]:
-    """Return clips in the order of their names, and remarks on what was passed over."""
-    files: list[_File] = []
-    strange: list[str] = []
-    for root, folders, names in os.walk(folder):
-        here = Path(root)
-        # A run written inside the folder must not feed its own previews to the next scan.
-        folders[:] = sorted(
-            name for name in folders if not name.startswith(".") and not (here / name / "plan.json").is_file()
-        )
-        shown = sorted(name for name in names if not name.startswith("."))
-        relative = here.relative_to(folder).as_posix()
-        suffixes = {Path(name).suffix.lower() for name in shown}
-        if here != folder and shown and not folders and suffixes <= _FRAME_SUFFIXES:
-            files.append(_File(here, relative))
-            continue
-        for name in shown:
-            path = here / name
-            if path.suffix.lower() in CLIP_SUFFIXES:
-                files.append(_File(path, path.relative_to(folder).as_posix()))
-            elif prompts_file is None or path.resolve() != prompts_file.resolve():
-                strange.append(path.relative_to(folder).as_posix())
-        strange.extend(
-            f"{relative}/{name} (a link to a folder)" for name in folders if (here / name).is_symlink()
-        )
-    files.sort(key=lambda file: _natural(file.relative))
-    remarks = []
-    if strange:
-        shown_names = ", ".join(strange[:5]) + (", ..." if len(strange) > 5 else "")
-        remarks.append(f"{len(strange)} entries of {folder} are no clips by their names: {shown_names}")
-    return files, remarks
-
-
-def _natural(name: str) -> list[tuple[int, int, str]]:
-    """Return a sort key under which `2.mp4` comes before `10.mp4`."""
-    return [
-        (0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", name) if part
-    ]
-
-
-def _recognise(files: Sequence[_File], suite: Suite | None) -> str:
+def _recognise(files: Sequence[ClipFile], suite: Suite | None) -> str:
     stems = [file.stem for file in files]
     if suite is not None and any(stem in suite.by_id for stem in stems):
         return "plain"
@@ -202,7 +115,7 @@ def _recognise(files: Sequence[_File], suite: Suite | None) -> str:
     return "vbench" if all(_VBENCH_NAME.fullmatch(stem) and " " in stem for stem in stems) else "plain"
 
 
-def _from_names(layout: str, files: Sequence[_File], suite: Suite | None) -> list[FoundClip]:
+def _from_names(layout: str, files: Sequence[ClipFile], suite: Suite | None) -> list[FoundClip]:
     if layout in {"evalcrafter", "t2v-compbench"}:
         if suite is None:
             raise SuiteError(
@@ -213,22 +126,22 @@ def _from_names(layout: str, files: Sequence[_File], suite: Suite | None) -> lis
     return [find(file) for file in files]
 
 
-def _stranger(file: _File, why: str) -> FoundClip:
+def _stranger(file: ClipFile, why: str) -> FoundClip:
     """Return the row of a file that belongs to no prompt."""
     own = Prompt(prompt_id(file.relative), "", _UNKNOWN, notes=file.relative)
     return FoundClip(file.path, own, group=file.group, problem=f"{file.relative}: {why}")
 
 
-def _vbench_finder(suite: Suite | None) -> Callable[[_File], FoundClip]:
+def _vbench_finder(suite: Suite | None) -> Callable[[ClipFile], FoundClip]:
     exact: dict[str, Prompt] = {}
     folded: dict[str, list[Prompt]] = defaultdict(list)
     for prompt in suite or ():
-        for name in _file_names(prompt.text):
+        for name in file_names(prompt.text):
             exact.setdefault(name, prompt)
             if prompt not in folded[name.casefold()]:
                 folded[name.casefold()].append(prompt)
 
-    def find(file: _File) -> FoundClip:
+    def find(file: ClipFile) -> FoundClip:
         for stem, group in ((file.stem, file.group), (str(Path(file.relative).with_suffix("")), "")):
             match = _VBENCH_NAME.fullmatch(unicodedata.normalize("NFC", stem))
             if match is None:
@@ -252,17 +165,8 @@ def _vbench_finder(suite: Suite | None) -> Callable[[_File], FoundClip]:
     return find
 
 
-def _file_names(text: str) -> Iterable[str]:
-    """Names under which clips of a prompt are found: whole or cut, with path characters kept or replaced."""
-    plain = unicodedata.normalize("NFC", text)
-    for cut in (plain, plain[:_CUT]):
-        yield cut
-        for other in ("_", "-", " ", ""):
-            yield re.sub(r'[/\\:*?"<>|]', other, cut)
-
-
-def _plain_finder(suite: Suite | None) -> Callable[[_File], FoundClip]:
-    def find(file: _File) -> FoundClip:
+def _plain_finder(suite: Suite | None) -> Callable[[ClipFile], FoundClip]:
+    def find(file: ClipFile) -> FoundClip:
         if suite is None:
             own = Prompt(_plain_id(file.stem), "", "all")
             return FoundClip(file.path, own, group=file.group)
@@ -283,7 +187,7 @@ def _plain_id(stem: str) -> str:
     return stem if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", stem) else prompt_id(stem)
 
 
-def _numbered(layout: str, files: Sequence[_File], suite: Suite) -> list[FoundClip]:
+def _numbered(layout: str, files: Sequence[ClipFile], suite: Suite) -> list[FoundClip]:
     """Clips whose number says which prompt of the suite (or of its category) they show."""
     by_category: dict[str, list[Prompt]] = defaultdict(list)
     for prompt in suite:
@@ -352,7 +256,7 @@ def _missing(clips: Sequence[FoundClip], suite: Suite) -> list[FoundClip]:
 
 
 def _from_table(
-    folder: Path, files: Sequence[_File], rows: Sequence[TableRow], table: Path
+    folder: Path, files: Sequence[ClipFile], rows: Sequence[TableRow], table: Path
 ) -> list[FoundClip]:
     named: set[Path] = set()
     clips = []
