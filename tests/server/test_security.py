@@ -429,7 +429,7 @@ def test_every_answer_carries_the_headers(site: Site):
         assert "default-src 'none'" in policy
         assert "unsafe" not in policy
         assert answer.headers["x-content-type-options"] == "nosniff"
-        assert answer.headers["referrer-policy"] == "no-referrer"
+        assert answer.headers["referrer-policy"] == "same-origin"
         assert not any(name.startswith("access-control") for name in answer.headers)
 
 
