@@ -26,8 +26,14 @@ __all__ = ["GenerateJob", "clip_row"]
 _ATTEMPTS = 3
 
 
-def clip_row(clip: PlannedClip, **columns: Any) -> dict[str, Any]:
-    """A row of the generations table: the plan's columns, nulls for the rest, then `columns`."""
+def clip_row(clip: PlannedClip, ignored: frozenset[str] = frozenset(), **columns: Any) -> dict[str, Any]:
+    """A row of the generations table: the plan's columns, nulls for the rest, then `columns`.
+
+    Args:
+        clip: the planned clip.
+        ignored: parameters that the model does not use; those that were asked for are named in the row.
+        columns: what is known of the clip.
+    """
     request = clip.request
     params = (
         {
@@ -38,6 +44,7 @@ def clip_row(clip: PlannedClip, **columns: Any) -> dict[str, Any]:
             "width": request.width,
             "fps": str(request.fps),
             **thaw(request.params),
+            **({"ignored_params": unused} if (unused := sorted(ignored & request.params.keys())) else {}),
         }
         if request
         else {}
@@ -104,7 +111,15 @@ class GenerateJob:
         for clip, request, result in zip(batch, requests, results, strict=True):
             result = self._checked(result, request)
             if isinstance(result, GenerationFailure):
-                rows.append(clip_row(clip, status="failed", error=result.reason, attempts=attempts))
+                rows.append(
+                    clip_row(
+                        clip,
+                        self.model.ignored_params,
+                        status="failed",
+                        error=result.reason,
+                        attempts=attempts,
+                    )
+                )
                 continue
             rows.append(self._stored(clip, result, seconds=seconds, attempts=attempts))
         return rows
@@ -119,9 +134,10 @@ class GenerateJob:
             raise
         except Exception as error:
             reason = f"the clip could not be stored ({type(error).__name__}: {error})"
-            return clip_row(clip, status="failed", error=reason, **columns)
+            return clip_row(clip, self.model.ignored_params, status="failed", error=reason, **columns)
         return clip_row(
             clip,
+            self.model.ignored_params,
             status="ok",
             clip_id=clip_id,
             num_frames=video.num_frames,

@@ -103,9 +103,9 @@ def run_model(
     with Session(out, plan, command, environment(device, count)) as session, progress:
         _generate(session, plan, model, device, executor, timeout_s, progress)
         if job is None:
-            session.finalise([], [], model.ignored_params, generated_only=True)
+            session.finalise([], [], generated_only=True)
         else:
-            score_clips(session, plan, job, executor, timeout_s, progress, reference, model.ignored_params)
+            score_clips(session, plan, job, executor, timeout_s, progress, reference)
     return open_run(out)
 
 
@@ -157,7 +157,7 @@ def score_found(
         new = [clip for clip in plan.clips if clip.key not in session.clips]
         session.add_clips(*(clip_row(clip, status="missing" if clip.problem else "ok") for clip in new))
         session.notes.extend(scan.problems)
-        score_clips(session, plan, job, executor, timeout_s, progress, reference, ())
+        score_clips(session, plan, job, executor, timeout_s, progress, reference)
     return open_run(out)
 
 
@@ -199,8 +199,7 @@ def rescore(
     progress = progress or Silent()
     environ = environment(run.manifest.environment.get("device", "cpu"), getattr(executor, "workers", 0))
     with Session(folder, plan, command or run.manifest.command, environ) as session, progress:
-        ignored = run.manifest.model.ignored_params
-        score_clips(session, plan, job, executor, timeout_s, progress, reference, ignored)
+        score_clips(session, plan, job, executor, timeout_s, progress, reference)
     return open_run(folder)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -34,7 +34,6 @@ def score_clips(
     timeout_s: float | None,
     progress: Progress,
     reference: Path | None,
-    ignored_params: Iterable[str],
 ) -> None:
     """Score what a run's clips lack, then the set metrics, and finalise the run."""
     job.prepare()
@@ -79,9 +78,7 @@ def score_clips(
             folder=session.folder,
             run_id=plan.run_id,
         )
-    session.finalise(
-        [_record(metric, job, keys) for metric in job.plan.metrics], set_rows, ignored_params, record
-    )
+    session.finalise([_record(metric, job, keys) for metric in job.plan.metrics], set_rows, record)
 
 
 def _scored(

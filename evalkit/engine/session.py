@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import json
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -227,7 +228,6 @@ class Session:
         self,
         records: Sequence[MetricRecord],
         set_rows: Sequence[dict[str, Any]],
-        ignored_params: Iterable[str] = (),
         reference: dict[str, Any] | None = None,
         generated_only: bool = False,
     ) -> Manifest:
@@ -262,7 +262,7 @@ class Session:
             status: Literal["generated", "complete", "partial"] = (
                 "generated" if generated_only else "complete" if whole else "partial"
             )
-            manifest = self._manifest(status, records, counts, reference, ignored_params)
+            manifest = self._manifest(status, records, counts, reference)
             write_manifest(self.folder, manifest)
         if self._journal is not None:
             self._journal.close()
@@ -311,13 +311,19 @@ class Session:
             return "failed", None, None, reason, None
         return found[1]
 
+    def _ignored_params(self) -> list[str]:
+        """Asked parameters that the model did not use for some clip; the workers wrote them into the rows."""
+        ignored: set[str] = set()
+        for row in self.clips.values():
+            ignored.update(json.loads(row["params"]).get("ignored_params", ()))
+        return sorted(ignored)
+
     def _manifest(
         self,
         status: Literal["running", "generated", "complete", "partial"],
         records: Sequence[MetricRecord],
         counts: Counts | None,
         reference: dict[str, Any] | None,
-        ignored_params: Iterable[str] = (),
     ) -> Manifest:
         suite, model = self.plan.suite, self.plan.model
         return Manifest.model_validate(
@@ -340,7 +346,7 @@ class Session:
                     licence=model.licence,
                     description=model.description,
                     ai_generated=model.ai_generated,
-                    ignored_params=sorted(ignored_params),
+                    ignored_params=self._ignored_params(),
                 ),
                 "settings": thaw(self.plan.settings),
                 "metrics": list(records),

@@ -47,7 +47,7 @@ def test_a_run_is_complete_and_explains_itself(undisturbed: Run) -> None:
     assert manifest.counts is not None
     assert (manifest.counts.clips_planned, manifest.counts.clips_ok) == (8, 8)
     assert manifest.counts.scores == {"ok": 24}
-    assert manifest.model.ignored_params == ["style"]
+    assert manifest.model.ignored_params == []
     assert undisturbed.suite.digest == manifest.suite.digest == make_suite(4).digest
     assert not (undisturbed.folder / "journal.jsonl").exists()
     assert {record.id for record in manifest.metrics} == set(METRICS)
@@ -105,6 +105,13 @@ def test_a_deleted_clip_is_made_again_and_only_it(undisturbed: Run, tmp_path: Pa
 def test_another_plan_in_the_same_folder_is_refused(undisturbed: Run) -> None:
     with pytest.raises(RunError, match=r"holds another run.*settings.*choose another --out"):
         run_model(make_suite(4), toys.Toy(), undisturbed.folder, samples=1, executor=InlineExecutor())
+
+
+def test_parameters_that_the_model_does_not_use_are_named(tmp_path: Path) -> None:
+    arguments = {"overrides": {"style": "sepia", "guidance_scale": 3}, "metrics": METRICS, "workers": 1}
+    run = run_model(make_suite(2), toys.Toy(), tmp_path / "run", **arguments)
+    assert run.manifest.model.ignored_params == ["style"]
+    assert json.loads(run.generations.params[1])["ignored_params"] == ["style"]
 
 
 def test_a_run_can_be_moved(undisturbed: Run, tmp_path: Path) -> None:
