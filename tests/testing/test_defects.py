@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from evalkit.errors import NotApplicable, UnknownName
 from evalkit.failures.taxonomy import load_taxonomy
 from evalkit.testing.defects import BENIGN, DEFECTS, STRENGTHS, apply_defect, wrong_prompts
-from evalkit.testing.defects.tools import blur, luma, smooth_noise, subject_mask, warp
+from evalkit.testing.defects.tools import blur, luma, smooth_noise, subject_mask, warp, wide_blur
 from evalkit.video import Video
 from tests.strategies import videos
 
@@ -289,6 +289,13 @@ def test_blur_takes_detail_away_as_another_library_does() -> None:
     assert np.abs(ours - theirs).max() < 1e-2
 
 
+def test_a_wide_blur_is_nearly_the_exact_one() -> None:
+    frames = scene(2, 144, 192).frames.float()
+    gap = (wide_blur(frames, 12.0) - blur(frames, 12.0)).abs()
+    assert gap[:, :, 24:-24, 24:-24].max() < 3
+    assert gap.mean() < 1.5
+
+
 def test_blocks_keep_only_low_frequencies_of_every_block() -> None:
     video = scene(8, 64, 96)
     degraded, window, *_ = DEFECTS["blocks"](video, 1.0)
@@ -319,13 +326,15 @@ def test_noise_is_as_strong_as_it_says(strength: float) -> None:
     assert abs(np.corrcoef(grain[0].flatten(), grain[1].flatten())[0, 1]) < 0.05
 
 
-def test_the_subject_is_found_where_it_moves() -> None:
+@pytest.mark.parametrize("factor", [1, 3])
+def test_the_subject_is_found_where_it_moves(factor: int) -> None:
     video = scene()
-    mask = subject_mask(video.frames)
+    mask = subject_mask(video.frames.repeat_interleave(factor, 2).repeat_interleave(factor, 3))
     for index in range(16):
         truth = torch.zeros(72, 96, dtype=torch.bool)
         left = square_left(index, 96)
         truth[28:44, left : left + 16] = True
+        truth = truth.repeat_interleave(factor, 0).repeat_interleave(factor, 1)
         found = mask[index, 0] > 0.5
         assert (found & truth).sum() / truth.sum() > 0.8
         assert found.float().mean() < 0.3

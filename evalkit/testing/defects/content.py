@@ -7,7 +7,7 @@ import math
 import torch
 
 from evalkit.testing.defects.registry import Settings, Window, defect, to_uint8
-from evalkit.testing.defects.tools import blur, draw, draw_window, event_frame, subject_mask
+from evalkit.testing.defects.tools import draw, draw_window, event_frame, subject_mask, wide_blur
 
 __all__: list[str] = []
 
@@ -77,7 +77,7 @@ def _background(frames: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     seen = free.sum(0, keepdim=True)
     across_time = (pixels * free).sum(0, keepdim=True) / seen.clamp_min(1e-3)
     sigma = max(2.0, 0.12 * min(frames.shape[2:]))
-    around = blur(pixels * free, sigma) / blur(free, sigma).clamp_min(1e-3)
+    around = wide_blur(pixels * free, sigma) / wide_blur(free, sigma).clamp_min(1e-3)
     # A place that is free in a quarter of the frames is known well enough.
     trust = (4 * seen / len(frames)).clamp(0, 1)
     return trust * across_time + (1 - trust) * around

@@ -9,10 +9,22 @@ from torch.nn import functional as F
 
 from evalkit.testing.defects.registry import Window
 
-__all__ = ["blur", "draw", "draw_window", "event_frame", "luma", "smooth_noise", "subject_mask", "warp"]
+__all__ = [
+    "blur",
+    "draw",
+    "draw_window",
+    "event_frame",
+    "luma",
+    "smooth_noise",
+    "subject_mask",
+    "warp",
+    "wide_blur",
+]
 
 _WINDOW_SHARE = 0.4
 _WINDOW_MIN = 4
+# Motion is looked for at about this many rows: finer costs time, and the mask is soft anyway.
+_MASK_SIDE = 80
 
 
 def draw(generator: torch.Generator, low: float, high: float) -> float:
@@ -83,19 +95,35 @@ def subject_mask(frames: torch.Tensor) -> torch.Tensor:
     nothing (a still clip), an ellipse in the middle stands in.
     """
     count, _, height, width = frames.shape
-    pixels = frames.float()
-    background = pixels.median(dim=0, keepdim=True).values
-    change = (pixels - background).abs().mean(1, keepdim=True)
-    scale = max(1.0, 0.03 * min(height, width))
+    small = _reduced(frames.float(), max(1, min(height, width) // _MASK_SIDE))
+    background = small.median(dim=0, keepdim=True).values
+    change = (small - background).abs().mean(1, keepdim=True)
+    rows, columns = change.shape[2:]
+    scale = max(1.0, 0.03 * min(rows, columns))
     energy = blur(change, scale)
     threshold = torch.quantile(energy.flatten(1), 0.8, dim=1)[:, None, None, None].clamp_min(2.0)
-    moving = (energy > threshold).float()
-    if _is_compact(moving):
-        return blur(moving, scale).clamp(0, 1)
-    ys = torch.linspace(-1, 1, height)[:, None]
-    xs = torch.linspace(-1, 1, width)[None, :]
-    ellipse = ((xs / 0.45) ** 2 + (ys / 0.5) ** 2 <= 1).float()
-    return blur(ellipse[None, None], scale).clamp(0, 1).expand(count, 1, height, width)
+    mask = (energy > threshold).float()
+    if not _is_compact(mask):
+        ys, xs = torch.linspace(-1, 1, rows)[:, None], torch.linspace(-1, 1, columns)[None, :]
+        mask = ((xs / 0.45) ** 2 + (ys / 0.5) ** 2 <= 1).float()[None, None]
+    soft = blur(mask, scale)
+    whole = F.interpolate(soft, (height, width), mode="bilinear", align_corners=False)
+    return whole.clamp(0, 1).expand(count, 1, height, width)
+
+
+def wide_blur(frames: torch.Tensor, sigma: float) -> torch.Tensor:
+    """`blur` for large `sigma`, at a size where it is cheap."""
+    height, width = frames.shape[2:]
+    factor = max(1, int(sigma / 3))
+    small = blur(_reduced(frames, factor), sigma / factor)
+    return F.interpolate(small, (height, width), mode="bilinear", align_corners=False)
+
+
+def _reduced(frames: torch.Tensor, factor: int) -> torch.Tensor:
+    height, width = frames.shape[2:]
+    if factor == 1:
+        return frames
+    return F.interpolate(frames, (max(1, height // factor), max(1, width // factor)), mode="area")
 
 
 def _is_compact(mask: torch.Tensor) -> bool:
