@@ -4,6 +4,8 @@ import textwrap
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from evalkit.errors import SuiteError, UnknownName
 from evalkit.suites import Problem, lint_suite, load_suite
@@ -319,3 +321,61 @@ def test_warnings_for_confusable_ids_typos_and_stray_spaces(write) -> None:
 def test_a_problem_reads_as_editors_expect() -> None:
     problem = Problem("a.yaml", 3, 7, "warning", "x", "words")
     assert str(problem) == "a.yaml:3:7: warning: words"
+
+
+SOURCES = st.text(max_size=60) | st.lists(
+    st.sampled_from(
+        [
+            HEAD,
+            "prompts:\n",
+            "  - ",
+            "id: a\n",
+            "text: b",
+            "category: c",
+            "{",
+            "}",
+            "[",
+            "]",
+            ", ",
+            ": ",
+            "\n",
+            "'",
+            '"',
+            "&a ",
+            "*a",
+            "!!x ",
+            "? ",
+            "| \n",
+            "\t",
+            "# ",
+            "no",
+            "1:2",
+            "---\n",
+            "expect: {count: ",
+        ]
+    ),
+    max_size=25,
+).map("".join)
+
+
+@given(SOURCES)
+def test_no_text_makes_the_loader_fail_in_another_way(
+    tmp_path_factory: pytest.TempPathFactory, source: str
+) -> None:
+    path = tmp_path_factory.mktemp("any") / "s.yaml"
+    path.write_text(source, encoding="utf-8", errors="surrogatepass", newline="")
+    errors = [problem for problem in lint_suite(path) if problem.severity == "error"]
+    lines = source.count("\n") + source.count("\r") + 2
+    assert all(1 <= problem.line <= lines and problem.column >= 1 for problem in errors)
+    if errors:
+        with pytest.raises(SuiteError):
+            load_suite(path)
+    else:
+        assert len(load_suite(path)) >= 1
+
+
+@given(st.binary(max_size=40))
+def test_no_bytes_do_either(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+    path = tmp_path_factory.mktemp("any") / "s.yaml"
+    path.write_bytes(content)
+    assert any(problem.severity == "error" for problem in lint_suite(path))
