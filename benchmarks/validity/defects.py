@@ -23,8 +23,8 @@ OWN_METRIC: Mapping[str, str] = {
     "flicker_colour": "temporal.flicker",
     "flicker_texture": "temporal.flicker",
     "jitter": "temporal.jitter",
-    "morph": "temporal.jitter",
-    "teleport": "temporal.jitter",
+    "morph": "temporal.warp_error",
+    "teleport": "temporal.coherence",
     "dropped_frames": "temporal.jitter",
     "duplicated_frames": "temporal.duplicates",
     "frozen_frames": "temporal.freeze",
@@ -33,7 +33,7 @@ OWN_METRIC: Mapping[str, str] = {
     "colour_drift": "temporal.colour_drift",
     "identity_drift": "temporal.long_drift",
     "subject_swap": "temporal.subject_consistency",
-    "vanish": "temporal.subject_consistency",
+    "vanish": "temporal.coherence",
     "blur_burst": "visual.sharpness",
     "blocks": "visual.blockiness",
     "banding": "visual.banding",
@@ -51,6 +51,7 @@ class Response:
         auc: of clean clips against clips at the middle strength; for localised defects of the worst moment
             against the clip's own median, else of the value.
         paired: share of clips that are worse at the middle strength than without the defect.
+        detected: AUC of the change that the middle strength makes against the change of a harmless re-encode.
         iou: median temporal overlap at the middle strength, None for defects of whole clips or without series.
         clips: clips that could be scored.
     """
@@ -61,6 +62,7 @@ class Response:
     monotone: float
     auc: float
     paired: float
+    detected: float
     iou: float | None
     clips: int
 
@@ -91,7 +93,7 @@ def responses(
             continue
         defect, sign = DEFECTS[defect_id], _badness(metric)
         middle = len(STRENGTHS) // 2 + 1
-        rows, clean_peaks, peaks, overlaps = [], [], [], []
+        rows, clean_peaks, peaks, overlaps, harmless = [], [], [], [], []
         for index, name in enumerate(names):
             video, donor = clips[name], clips[names[(index + 1) % len(names)]]
             base = scorer(video, [metric])[metric]
@@ -104,6 +106,8 @@ def responses(
             scored = [scorer(level.video, [metric])[metric] for level in levels]
             if any(item.value is None for item in scored):
                 continue
+            again = scorer(BENIGN["reencode_crf18"](video), [metric])[metric].value
+            harmless.append(0.0 if again is None else sign * (again - base.value))
             rows.append([base.value, *(float(item.value) for item in scored if item.value is not None)])
             window = levels[middle - 1].window
             at_middle = scored[middle - 1]
@@ -131,6 +135,7 @@ def responses(
             float(sign * spearmanr([0, *STRENGTHS], medians).statistic) if np.ptp(medians) > 0 else 0.0,
             auc(clean_peaks, peaks),
             float((sign * (table[:, middle] - table[:, 0]) > 0).mean()),
+            auc(harmless, list(sign * (table[:, middle] - table[:, 0]))),
             float(np.median(overlaps)) if overlaps else None,
             len(rows),
         )

@@ -80,18 +80,15 @@ def _otsu(values: NDArray[np.float64]) -> float:
 
 
 def temporal_iou(series: Sequence[float], window: tuple[int, int], *, of_transitions: bool) -> float:
-    """Overlap of where the series is bad (larger) and where the defect is.
+    """Overlap of the frames where the series is bad (larger) and the frames of the defect.
 
-    Bad is what lies above Otsu's threshold, from its first to its last place. A transition belongs to the defect
-    when it touches a frame of the window.
+    Bad is what lies above Otsu's threshold, from its first to its last place; a bad transition points at both of
+    its frames.
     """
     values = np.asarray(series, dtype=np.float64)
     places = np.flatnonzero(values > _otsu(values))
     if len(places) == 0:
         return 0.0
-    first, last = window
-    if of_transitions:
-        first, last = max(0, first - 1), min(last, len(values) - 1)
-    seen = set(range(int(places[0]), int(places[-1]) + 1))
-    true = set(range(first, min(last, len(values) - 1) + 1))
+    seen = set(range(int(places[0]), int(places[-1]) + (2 if of_transitions else 1)))
+    true = set(range(window[0], window[1] + 1))
     return len(seen & true) / len(seen | true)

@@ -158,7 +158,8 @@ class Loop(BaseMetric):
         range=(0.0, 1.0),
         min_frames=12,
         formula=(
-            "1 - min over lags L >= T/4 of m(L) / mean of m; m(L) = mean RMS difference of 32x32 frames L apart"
+            "max over lags L >= T/4 of (1 - m(L) / mean of m) min(1, 2 (T - L) / T); m(L) = mean RMS difference of "
+            "32x32 frames L apart"
         ),
         invariant_to=("contrast", "mirroring", "time reversal"),
         limits="Periodic motion (a pendulum, a walk) repeats itself on purpose.",
@@ -192,8 +193,8 @@ class Jitter(BaseMetric):
         min_frames=3,
         series="transition",
         formula=(
-            "mean over pixels visible in three frames of |f[t+1] - f[t] along the path| / short side x 100; a "
-            "transition has the larger of its two ends"
+            "mean over pixels visible in three frames of |f[t+1] - f[t] along the path| / short side x 100; in the "
+            "series a transition has the smaller of its two ends, so that one jump marks one transition"
         ),
         invariant_to=("brightness", "size", "steady motion of any speed"),
         limits="Bounces and collisions are honest accelerations. Flicker of texture unsettles the flow as well.",
@@ -208,7 +209,7 @@ class Jitter(BaseMetric):
         from evalkit.metrics.functional.rhythm import jitter
 
         inner = jitter(clip.tensor(FLOW, "forward"), clip.tensor(FLOW, "backward"))
-        series = torch.maximum(torch.cat([inner[:1], inner]), torch.cat([inner, inner[-1:]]))
+        series = torch.minimum(torch.cat([inner[:1], inner]), torch.cat([inner, inner[-1:]]))
         return ClipScore(float(inner.mean()), series.tolist())
 
 

@@ -122,14 +122,15 @@ def interpolation_error(luma: torch.Tensor, leap: torch.Tensor) -> torch.Tensor:
 
 
 def repetition(luma: torch.Tensor, *, shortest: int) -> tuple[float, int]:
-    """How exactly the clip repeats itself at its best lag.
+    """How much of the clip repeats itself, and how exactly, at its best lag.
 
     With D(i, j) the root mean square difference of frames reduced to 32 x 32, and m(L) its mean over all pairs
-    L apart, the repetition is `1 - min over L >= shortest of m(L) / mean of m over all lags`.
+    L apart, the repetition at L is `(1 - m(L) / mean of m) min(1, 2 (T - L) / T)`: the second factor is the share
+    of the clip that is seen again, 1 when the second half repeats the first.
 
     Args:
         luma: `(T, h, w)`.
-        shortest: smallest lag that counts as a repetition, in frames; at least half as many frames must overlap.
+        shortest: smallest lag that counts as a repetition, in frames.
 
     Returns:
         Repetition in 0..1 and the lag; 0 and 0 for a clip in which nothing changes.
@@ -140,14 +141,15 @@ def repetition(luma: torch.Tensor, *, shortest: int) -> tuple[float, int]:
     thumbs = torch.from_numpy(np.stack(small)).double()
     distance = torch.cdist(thumbs, thumbs, compute_mode="donot_use_mm_for_euclid_dist") / 32
     count = len(thumbs)
-    means = torch.stack([distance.diagonal(lag).mean() for lag in range(1, count)])
+    lags = torch.arange(1, count)
+    means = torch.stack([distance.diagonal(lag).mean() for lag in lags.tolist()])
     typical = means.mean()
-    last = count - max(2, shortest // 2)
-    if typical < _STILL_LEVEL or last < shortest:
+    if typical < _STILL_LEVEL or count <= shortest:
         return 0.0, 0
-    lags = means[shortest - 1 : last]
-    best = int(lags.argmin())
-    return float((1 - lags[best] / typical).clamp(0, 1)), shortest + best
+    share = (2 * (count - lags).double() / count).clamp(max=1)
+    strength = ((1 - means / typical).clamp(0, 1) * share)[shortest - 1 :]
+    best = int(strength.argmax())
+    return float(strength[best]), shortest + best
 
 
 def colour_drift(frames: torch.Tensor) -> torch.Tensor:
@@ -166,7 +168,7 @@ _TO_XYZ = (
 
 
 def _lab(srgb: torch.Tensor) -> torch.Tensor:
-    """sRGB in 0..1 `(n, 3)` to CIELAB. OpenCV's own conversion is off by up to 1%, which drifts would inherit."""
+    """CIELAB of sRGB in 0..1, `(n, 3)`. OpenCV's own conversion is off by up to 1%, which drifts would inherit."""
     linear = torch.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
     xyz = linear @ torch.tensor(_TO_XYZ, dtype=torch.float64).T
     f = torch.where(xyz > (6 / 29) ** 3, xyz.clamp(min=1e-12) ** (1 / 3), xyz / (3 * (6 / 29) ** 2) + 4 / 29)
