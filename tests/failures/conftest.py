@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from evalkit.failures.database import open_database
 from evalkit.failures.record import FailureReport, parse_report
 from evalkit.failures.store import FailureStore, open_store
 
@@ -60,9 +61,21 @@ def store(database_url: str, tmp_path: Path) -> Iterator[FailureStore]:
     opened.close()
 
 
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database at the newest schema, to be copied: migrating one for every test would take most of the time."""
+    path = tmp_path_factory.mktemp("database") / "empty.db"
+    database = open_database(f"sqlite:///{path}")
+    with database.engine.connect() as connection:
+        connection.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    database.close()
+    return path
+
+
 @pytest.fixture
-def lite(tmp_path: Path) -> Iterator[FailureStore]:
+def lite(tmp_path: Path, empty_database: Path) -> Iterator[FailureStore]:
     """An empty store on SQLite, for tests that are not about the database."""
+    shutil.copy(empty_database, tmp_path / "failures.db")
     opened = open_store(f"sqlite:///{tmp_path / 'failures.db'}")
     yield opened
     opened.close()
