@@ -67,7 +67,10 @@ def metric_obstacle(a: MetricRecord, b: MetricRecord) -> str:
 
 def set_obstacle(a: Run, b: Run, metric_id: str) -> str:
     """Why two set distances (FVD, KVD) cannot be compared, or ""."""
-    rows = [run.set_scores.query("metric_id == @metric_id and group == ''") for run in (a, b)]
+    rows = [
+        table[(table["metric_id"] == metric_id) & (table["group"] == "")]
+        for table in (a.set_scores, b.set_scores)
+    ]
     if any(len(table) != 1 for table in rows):
         return ""
     first, second = (table.iloc[0] for table in rows)

@@ -214,5 +214,6 @@ def correct_sets(
         word = choose_word(interval, p_adjusted, margin, alpha)
         means = (change.baseline_value or 0.0, change.candidate_value or 0.0)
         sentence = explain(word, change.title, change.unit, interval, means, margin, None, None, alpha)
+        sentence = f"{sentence} Label swaps: p = {p_adjusted:.2g}; the interval is conservative."
         rows.append(replace(change, p_adjusted=p_adjusted, word=word, sentence=sentence))
     return tuple(rows)

@@ -55,6 +55,7 @@ def make_run(
     clip: Callable[[int, int], Video] | None = None,
     model: Mapping[str, Any] | None = None,
     metrics: Mapping[str, Mapping[str, Any]] | None = None,
+    sets: Mapping[str, tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]] | None = None,
 ) -> Run:
     """Write a finished run.
 
@@ -69,6 +70,8 @@ def make_run(
             it clips have ids but no files.
         model: fields of `ModelRecord` to override.
         metrics: metric id to fields of `MetricRecord` to override.
+        sets: set metric id to features `(prompts, samples, D)` of the clips and `(m, D)` of the reference; the
+            value is the kernel distance. Clips that failed have no features.
     """
     import numpy as np
 
@@ -98,6 +101,19 @@ def make_run(
             }
         )
         for metric_id in values
+    ]
+    records += [
+        records[0].model_copy(
+            update={
+                "id": name,
+                "title": name.split(".")[-1],
+                "kind": "set",
+                "direction": "lower",
+                "series": "none",
+            }
+            | dict((metrics or {}).get(name, {}))
+        )
+        for name in sets or {}
     ]
     tables: dict[str, list[dict[str, Any]]] = {name: [] for name in TABLES}
     for p, prompt in enumerate(suite.prompts):
@@ -130,7 +146,7 @@ def make_run(
             if video is not None and clip_id is not None:
                 generation |= _store_clip(folder, video, clip_id)
             tables["generations"].append(generation)
-            for record in records:
+            for record in records[: len(values)]:
                 value = float(values[record.id][p, s])
                 status = ("ok" if np.isfinite(value) else "not_applicable") if ok else "generation_failed"
                 tables["scores"].append(
@@ -169,6 +185,10 @@ def make_run(
                         }
                     )
     folder.mkdir(parents=True, exist_ok=True)
+    for name, (vectors, reference) in (sets or {}).items():
+        version = next(record.version for record in records if record.id == name)
+        row = _store_set(folder, name, suite, vectors, reference, set(failed))
+        tables["set_scores"].append({"run_id": run_id, "metric_id": name, "metric_version": version, **row})
     for name, schema in TABLES.items():
         write_table(folder / f"{name}.parquet", schema, tables[name])
     write_suite(folder, suite)
@@ -207,3 +227,44 @@ def _store_clip(folder: Path, video: Video, clip_id: str) -> dict[str, str | Non
     from evalkit.runs.clips import store_clip
 
     return store_clip(folder, video, clip_id)
+
+
+def _store_set(
+    folder: Path,
+    name: str,
+    suite: Suite,
+    vectors: np.ndarray[Any, Any],
+    reference: np.ndarray[Any, Any],
+    failed: set[tuple[int, int]],
+) -> dict[str, Any]:
+    import numpy as np
+    from safetensors.numpy import save_file
+
+    from evalkit.stats.sets import unbiased_mmd
+
+    kept = [(p, s) for p in range(vectors.shape[0]) for s in range(vectors.shape[1]) if (p, s) not in failed]
+    rows = [[suite.prompts[p].id, "", s] for p, s in kept]
+    generated = np.stack([vectors[p, s] for p, s in kept])
+    path = folder / "features" / "sets" / f"{name}.safetensors"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file(
+        {
+            "rows": np.frombuffer(json.dumps(rows).encode(), dtype=np.uint8).copy(),
+            "vectors": np.ascontiguousarray(generated),
+            "reference": np.ascontiguousarray(reference),
+        },
+        path,
+    )
+    return {
+        "group": "",
+        "value": unbiased_mmd(generated, reference),
+        "interval_low": None,
+        "interval_high": None,
+        "noise_floor": 0.0,
+        "n_generated": len(generated),
+        "n_reference": len(reference),
+        "reference_digest": digest(np.asarray(reference).tolist()),
+        "protocol": f"{name}/synthetic/n={len(generated)}/m={len(reference)}",
+        "status": "ok",
+        "reason": None,
+    }
