@@ -93,7 +93,7 @@ class FolderModel:
 
     def load(self, device: str) -> None:
         """Look the folder through once."""
-        assert self._files
+        _ = self._files
 
     def generate(self, requests: Sequence[GenerationRequest]) -> list[Video | GenerationFailure]:
         """Decode the clip of every request."""

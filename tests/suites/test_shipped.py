@@ -9,6 +9,7 @@ from collections import Counter
 import pytest
 
 from evalkit.suites import Suite, lint_suite, load_suite, shipped_suites
+from evalkit.suites.expect import ATTRIBUTES
 
 # The leaves of the failure taxonomy that clips of a suite can show.
 LEAVES = {
@@ -80,6 +81,13 @@ def test_core_uses_the_worlds_words_and_values_only(core: Suite) -> None:
                 "absent": lambda: set(attributes.ATTRIBUTES),
             }.get(name, lambda name=name: set(attributes.ATTRIBUTES[name]))()
             assert (set(value) if name in {"events", "absent"} else {value}) <= values, prompt.id
+
+
+def test_every_value_of_the_world_can_be_expected() -> None:
+    attributes = pytest.importorskip("reference_model.world.attributes")
+    for name, values in attributes.ATTRIBUTES.items():
+        allowed = ATTRIBUTES[name].values
+        assert not allowed or set(values) <= set(allowed), name
 
 
 def test_core_keeps_the_worlds_rules(core: Suite) -> None:
