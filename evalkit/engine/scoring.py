@@ -76,7 +76,7 @@ def score_clips(
             against,
             groups=sorted({clip.group for clip in plan.clips}),
             folder=session.folder,
-            run_id=plan.run_id,
+            run_id=session.run_id,
         )
     session.finalise([_record(metric, job, keys) for metric in job.plan.metrics], set_rows, record)
 

@@ -61,8 +61,10 @@ class Session:
             list(command),
             dict(environment),
         )
+        self._resolved = folder.resolve()
+        self.run_id = plan.run_id  # a digest over the whole plan: computed once, not once a row
         self.clips: dict[Key, dict[str, Any]] = {}
-        self.scores: dict[tuple[Key, str], tuple[str, Score]] = {}  # (clip, metric id) -> (metric key, score)
+        self.scores: dict[Key, dict[str, tuple[str, Score]]] = {}  # clip -> metric id -> (metric key, score)
         self.reference_rows: dict[str, dict[str, Any]] = {}
         self.notes: list[str] = []
         self.created = _now()
@@ -144,7 +146,8 @@ class Session:
         status, value, series, reason, elapsed_ms = score
         # 8 bytes a number instead of 32: a session holds every series of its run.
         packed = None if series is None else array("d", series)
-        self.scores[key, metric_id] = (metric_key, (status, value, packed, reason, elapsed_ms))
+        score = (status, value, packed, reason, elapsed_ms)
+        self.scores.setdefault(key, {})[metric_id] = (metric_key, score)
 
     def forget_if_changed(self, clip: PlannedClip) -> None:
         """Drop what is known of an existing clip whose file has other bytes than when it was scored."""
@@ -154,8 +157,7 @@ class Session:
         path = Path(clip.path)
         if path.exists() and file_digest(path) != row["file_digest"]:
             del self.clips[clip.key]
-            for metric_id in [metric_id for key, metric_id in self.scores if key == clip.key]:
-                del self.scores[clip.key, metric_id]
+            self.scores.pop(clip.key, None)
 
     def add_clips(self, *rows: dict[str, Any]) -> None:
         """Journal generations rows."""
@@ -197,17 +199,13 @@ class Session:
     def relative(self, row: dict[str, Any]) -> dict[str, Any]:
         """The row with its path relative to the run where the file lies inside it: a run can be moved."""
         path = row["path"]
-        if path is not None and Path(path).is_relative_to(self.folder.resolve()):
-            return row | {"path": Path(path).relative_to(self.folder.resolve()).as_posix()}
+        if path is not None and Path(path).is_relative_to(self._resolved):
+            return row | {"path": Path(path).relative_to(self._resolved).as_posix()}
         return row
 
     def absolute(self, row: dict[str, Any]) -> dict[str, Any]:
         """The row with an absolute path."""
-        return (
-            row | {"path": str((self.folder / row["path"]).resolve())}
-            if row["path"] is not None
-            else dict(row)
-        )
+        return dict(row) if row["path"] is None else row | {"path": str(self._resolved / row["path"])}
 
     def generated(self, clip: PlannedClip) -> bool:
         """Whether this clip was made and its file is still there."""
@@ -216,12 +214,11 @@ class Session:
 
     def lacking(self, clip: PlannedClip, metric_keys: Mapping[str, str]) -> tuple[str, ...]:
         """Metrics that this clip has no valid score of; failed ones are tried again."""
+        scores = self.scores.get(clip.key, {})
         return tuple(
             metric_id
             for metric_id, metric_key in metric_keys.items()
-            if (found := self.scores.get((clip.key, metric_id))) is None
-            or found[0] != metric_key
-            or found[1][0] == "failed"
+            if (found := scores.get(metric_id)) is None or found[0] != metric_key or found[1][0] == "failed"
         )
 
     def finalise(
@@ -286,7 +283,7 @@ class Session:
             for record in records:
                 status, value, _, reason, elapsed_ms = self._score(clip, row, record)
                 yield _belongs(clip, row, record) | {
-                    "run_id": self.plan.run_id,
+                    "run_id": self.run_id,
                     "suite": self.plan.suite.name,
                     "category": clip.category,
                     "seed": clip.seed,
@@ -305,7 +302,7 @@ class Session:
                 row["error"] or "the clip was not made: the run was stopped; run the same command to continue"
             )
             return status, None, None, reason, None
-        found = self.scores.get((clip.key, record.id))
+        found = self.scores.get(clip.key, {}).get(record.id)
         if found is None or found[0] != record.key:
             reason = "not scored: the run was stopped; run the same command to continue"
             return "failed", None, None, reason, None
@@ -328,7 +325,7 @@ class Session:
         suite, model = self.plan.suite, self.plan.model
         return Manifest.model_validate(
             {
-                "run_id": self.plan.run_id,
+                "run_id": self.run_id,
                 "kind": self.plan.kind,
                 "status": status,
                 "created": self.created,

@@ -86,6 +86,9 @@ class Journal:
         self._end += written
 
 
+# One encoder for all lines: `json.dumps` with arguments makes a new one a call. NaN is refused, floats keep every bit.
+_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
 def _line(entry: Mapping[str, Any]) -> bytes:
-    """One journal line; NaN is refused, floats keep every bit."""
-    return (json.dumps(entry, ensure_ascii=False, allow_nan=False, separators=(",", ":")) + "\n").encode()
+    return (_ENCODER.encode(entry) + "\n").encode()

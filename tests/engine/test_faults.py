@@ -59,11 +59,11 @@ def small(out: Path, metrics: tuple[str, ...] = PLAIN) -> Run:
 
 def test_what_breaks_while_generating_stays_on_its_row(tmp_path: Path) -> None:
     model = faulty.FaultyModel(batch_size=2)
-    run = run_model(make_suite(8), model, tmp_path / "run", metrics=PLAIN, workers=2, timeout_s=2)
+    run = run_model(make_suite(8), model, tmp_path / "run", metrics=PLAIN, workers=2, timeout_s=3)
     rows = run.generations.set_index("prompt_id")
     assert list(rows.status) == ["ok", *["failed"] * 5, "ok", "ok"]
     assert "SIGKILL" in rows.error["p0001"]
-    assert rows.error["p0002"] == "took longer than 2 s and was stopped"
+    assert rows.error["p0002"] == "took longer than 3 s and was stopped"
     assert "must be uint8" in rows.error["p0003"]
     assert "2x8x8 (frames x height x width) where 6x32x48" in rows.error["p0004"]
     assert "exit code 1" in rows.error["p0005"]

@@ -1,0 +1,147 @@
+"""Bar 6: time and memory against the number of clips, frames and pixels. Every size runs in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from benchmarks.perf.measure import Bar
+
+METRICS = 16
+
+
+def _score(root: Path, size: int) -> Callable[[], object]:
+    """A run over `size` planned clips whose scoring is all but free: what remains is the engine."""
+    from benchmarks.perf.clips import write_clips
+    from evalkit.engine.executor import InlineExecutor
+    from evalkit.engine.run import score_found
+    from evalkit.suites.layouts import scan_folder
+
+    originals = sorted(write_clips(root / "originals", 4, 3, 32, 32).glob("*.mp4"))
+    clips = root / "clips"
+    clips.mkdir()
+    for index in range(size):
+        (clips / f"clip {index:06d}.mp4").symlink_to(originals[index % 4])
+    metrics = ("vbench.temporal_flickering", "visual.sharpness")
+    return lambda: score_found(
+        scan_folder(clips, layout="plain"), root / "run", metrics=metrics, executor=InlineExecutor()
+    )
+
+
+def _synthetic(root: Path, size: int, name: str, seed: int = 0) -> object:
+    import numpy as np
+
+    from evalkit.testing.runs import make_run
+
+    values = np.random.default_rng(seed).normal(size=(METRICS, size, 1))
+    return make_run(
+        root / name,
+        values={f"synthetic.m{index}": values[index] for index in range(METRICS)},
+        series=lambda metric, prompt, sample: [0.1] * 16,
+        model={"revision": str(seed)},
+    )
+
+
+def _compare(root: Path, size: int) -> Callable[[], object]:
+    from evalkit.compare.runs import compare_runs
+
+    runs = [_synthetic(root, size, "a", 1), _synthetic(root, size, "b", 2)]
+    return lambda: compare_runs(runs)  # type: ignore[arg-type]
+
+
+def _report(root: Path, size: int) -> Callable[[], object]:
+    from evalkit.report import render_report
+
+    run = _synthetic(root, size, "a", 1)
+    return lambda: render_report(run)  # type: ignore[arg-type]
+
+
+STAGES = {"score": _score, "compare": _compare, "report": _report}
+
+
+def _child(stage: str, size: int) -> None:
+    import resource
+
+    from benchmarks.perf.measure import one_thread
+
+    one_thread()
+    with tempfile.TemporaryDirectory() as folder:
+        run = STAGES[stage](Path(folder), size)
+        start = time.process_time()
+        run()
+        seconds = time.process_time() - start
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    json.dump({"seconds": seconds, "peak_mib": peak}, sys.stdout)
+
+
+def _measure(stage: str, size: int) -> dict[str, float]:
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.perf.growth", stage, str(size)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise RuntimeError(f"{stage} at {size} clips: {done.stderr[-2000:]}")
+    found: dict[str, float] = json.loads(done.stdout.strip().splitlines()[-1])
+    return found
+
+
+def exponent(sizes: list[int], seconds: list[float]) -> float:
+    """Least-squares slope of log(time beyond the smallest size's fixed part) on log(size).
+
+    A command's start-up does not grow; it is the intercept of a straight line through the two smallest sizes and
+    is taken off first, where it is positive.
+    """
+    fixed = max(0.0, seconds[0] - sizes[0] * (seconds[1] - seconds[0]) / (sizes[1] - sizes[0]))
+    fixed = min(fixed, 0.95 * seconds[0])
+    x = [math.log(size) for size in sizes]
+    y = [math.log(one - fixed) for one in seconds]
+    mean_x, mean_y = sum(x) / len(x), sum(y) / len(y)
+    above = sum((a - mean_x) * (b - mean_y) for a, b in zip(x, y, strict=True))
+    return above / sum((a - mean_x) ** 2 for a in x)
+
+
+def bars(rounds: int, quick: bool) -> list[Bar]:
+    sizes = [50, 200, 800] if quick else [100, 500, 2000, 10_000]
+    found = []
+    for stage in STAGES:
+        try:
+            points = [_measure(stage, size) for size in sizes]
+        except RuntimeError as error:
+            found.append(
+                Bar(
+                    f"6 {stage}",
+                    f"time exponent of {stage} in clips",
+                    None,
+                    1.05,
+                    "at most",
+                    reason=str(error),
+                )
+            )
+            continue
+        seconds = [point["seconds"] for point in points]
+        slope = exponent(sizes, seconds)
+        figures = ", ".join(f"{size:,}: {one:.2f} s" for size, one in zip(sizes, seconds, strict=True))
+        found.append(
+            Bar(f"6 {stage}", f"time exponent of {stage} in clips", slope, 1.05, "at most", unit="",
+                detail=figures, reason=f"{1000 * seconds[-1] / sizes[-1]:.2f} ms a clip at the largest size")
+        )  # fmt: skip
+        if stage == "score":
+            memory = points[-1]["peak_mib"] / points[1]["peak_mib"]
+            found.append(
+                Bar("6 memory", f"peak memory of score at {sizes[-1]:,} clips / at {sizes[1]:,}", memory, 1.2,
+                    "at most", detail=", ".join(f"{size:,}: {point['peak_mib']:.0f} MiB"
+                                                for size, point in zip(sizes, points, strict=True)))
+            )  # fmt: skip
+    return found
+
+
+if __name__ == "__main__":
+    _child(sys.argv[1], int(sys.argv[2]))
