@@ -1,6 +1,5 @@
 """What people look at: the run report, the gallery, the compare page, tables and figures.
 
-    render_run           report and gallery of a run, linked with each other
     render_report        RUN/report: index.html, report.md, tables/, figures/
     render_gallery       RUN/gallery: clips to look at, worst first, with a random control sample
     render_comparison    one page for a `Comparison`
@@ -20,14 +19,13 @@ if TYPE_CHECKING:
     from evalkit.report.compare_page import render_comparison
     from evalkit.report.gallery import ReportedFailure, render_gallery
     from evalkit.report.plots import write_figures
-    from evalkit.report.run_report import render_report, render_run
+    from evalkit.report.run_report import render_report
     from evalkit.report.tables import write_tables
 
 _HOMES = {
     "ReportedFailure": "gallery",
     "render_comparison": "compare_page",
     "render_gallery": "gallery",
-    "render_run": "run_report",
     "render_report": "run_report",
     "write_figures": "plots",
     "write_tables": "tables",
@@ -38,7 +36,6 @@ __all__ = [
     "render_comparison",
     "render_gallery",
     "render_report",
-    "render_run",
     "write_figures",
     "write_tables",
 ]

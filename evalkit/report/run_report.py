@@ -16,7 +16,6 @@ from evalkit.report.plots import (
     courses,
     distribution,
     score_against_frame,
-    write_figures,
 )
 from evalkit.report.selection import Pick, SeriesTable, clip_keys, most_telling
 from evalkit.report.summary import MetricSummary, RunSummary, category_table, group_table, summarise
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
 
     from evalkit.runs.store import Run
 
-__all__ = ["Verdict", "WorstClip", "render_report", "render_run", "run_verdict"]
+__all__ = ["Verdict", "WorstClip", "render_report", "run_verdict"]
 
 _WORST = 12
 
@@ -127,25 +126,6 @@ def render_report(
         )
     )
     write_text(folder / "report.md", markdown)
-    return page
-
-
-def render_run(
-    run: Run, *, figures: str | None = None, progress: Callable[[int, int], None] | None = None
-) -> Path:
-    """Render a run's gallery and its report, linked with each other, and return the report's page.
-
-    Args:
-        run: the run.
-        figures: also write `RUN/report/figures` as `svg`, `png` or `pdf`.
-        progress: called with (done, total) while previews are made.
-    """
-    from evalkit.report.gallery import render_gallery
-
-    render_gallery(run, progress=progress)
-    page = render_report(run)
-    if figures:
-        write_figures(run, page.parent / "figures", figures)
     return page
 
 

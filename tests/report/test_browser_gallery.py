@@ -160,6 +160,19 @@ def test_every_key_does_what_the_help_says(open_page, gallery_page: Path):
     watched.assert_clean()
 
 
+def test_x_on_a_card_opens_the_form_of_that_clip(open_page, gallery_page: Path):
+    watched = open_page(address(gallery_page, view="all"))
+    page = watched.page
+    page.wait_for_selector(".tile")
+    page.keyboard.press("j")
+    page.keyboard.press("j")
+    key = page.evaluate("document.activeElement.closest('.tile').dataset.key")
+    page.keyboard.press("x")
+    watched.until("document.activeElement.id === 'report-link'")
+    assert page.evaluate("evalkit.detail.current().clip.key") == key
+    watched.assert_clean()
+
+
 def test_the_tab_key_reaches_every_control(open_page, gallery_page: Path):
     watched = open_page(gallery_page)
     page = watched.page

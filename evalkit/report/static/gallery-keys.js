@@ -93,8 +93,9 @@
     if (event.key === "j" || event.key === "k") { stepTile(event.key === "j" ? 1 : -1); return true; }
     if (event.key === " " && tile) { evalkit.grid.play(tile); return true; }
     if (event.key === "x" && tile) {
+      // Registered after the page's own listener, so that the detail view is open when this runs.
+      addEventListener("hashchange", function () { evalkit.detail.key("x"); }, { once: true });
       evalkit.route.open(tile.dataset.key, null);
-      setTimeout(function () { evalkit.detail.key("x"); }, 0);
       return true;
     }
     return false;
