@@ -224,8 +224,12 @@ def test_frames_are_dropped_duplicated_and_frozen() -> None:
 
     doubled, window, *_ = DEFECTS["duplicated_frames"](video, 1.0)
     repeats = [i for i in range(1, 18) if torch.equal(doubled.frames[i], doubled.frames[i - 1])]
-    assert len(repeats) == 4
+    assert len(repeats) == 7
     assert min(b - a for a, b in itertools.pairwise(repeats)) == 2
+
+    short = scene(16, 40, 56)
+    levels = [DEFECTS["duplicated_frames"](short, strength).video for strength in STRENGTHS]
+    assert len({clip.clip_id for clip in levels}) == 5
 
     for strength, length in ((1 / 3, 3), (1.0, 9)):
         frozen, window, *_ = DEFECTS["frozen_frames"](video, strength)

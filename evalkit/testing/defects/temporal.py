@@ -104,7 +104,8 @@ def _dropped_frames(frames: torch.Tensor, settings: Settings) -> Changed:
     "duplicated_frames", leaf="temporal.jitter", title="frames are shown twice: motion stutters", min_frames=6
 )
 def _duplicated_frames(frames: torch.Tensor, settings: Settings) -> Changed:
-    first, last = draw_window(len(frames), settings.generator)
+    # A long window, so that the five levels of a clip of 16 frames differ in how many frames repeat.
+    first, last = draw_window(len(frames), settings.generator, share=0.7)
     # Every second frame may become a copy of the one before it, which itself stays.
     candidates = torch.arange(first, last + 1, 2)
     order = candidates[torch.randperm(len(candidates), generator=settings.generator)]

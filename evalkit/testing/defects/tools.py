@@ -32,9 +32,9 @@ def draw(generator: torch.Generator, low: float, high: float) -> float:
     return low + (high - low) * torch.rand((), generator=generator).item()
 
 
-def draw_window(frames: int, generator: torch.Generator) -> Window:
-    """About two fifths of the clip, with at least one clean frame before and after it where there is room."""
-    length = min(max(_WINDOW_MIN, round(_WINDOW_SHARE * frames)), max(1, frames - 2))
+def draw_window(frames: int, generator: torch.Generator, share: float = _WINDOW_SHARE) -> Window:
+    """That share of the clip, with at least one clean frame before and after it where there is room."""
+    length = min(max(_WINDOW_MIN, round(share * frames)), max(1, frames - 2))
     first = 1 + int(torch.randint(max(1, frames - length - 1), (), generator=generator))
     return first, first + length - 1
 
