@@ -32,16 +32,20 @@ def render(
     lines = [
         "# Do the metrics see what people see?",
         "",
-        f"Written by `python -m benchmarks.validity`: {about['clips']} clips, reduced to a short side of "
-        f"{about['short_side']} and {about['frames']} frames; {about['cpu_seconds']:.0f} CPU seconds.",
+        (
+            f"Written by `python -m benchmarks.validity`: {about['clips']} clips, reduced to a short side of "
+            f"{about['short_side']} and {about['frames']} frames; {about['cpu_seconds']:.0f} CPU seconds."
+        ),
         "",
         "## Known defects",
         "",
-        "Each defect is made at five strengths on every clip and scored with the metric made for it. *monotone*: "
-        "Spearman of strength and median. *paired*: share of clips that the middle strength makes worse. *detected*: "
-        "AUC of the change that the middle strength makes against the change that a re-encode at crf 18 makes. "
-        "*between clips*: AUC of spoilt clips against other, clean clips (by their worst moment where the defect is "
-        "local), the harder question. *IoU*: overlap of the frames the series points at with the spoilt ones.",
+        (
+            "Each defect is made at five strengths on every clip and scored with the metric made for it. *monotone*: "
+            "Spearman of strength and median. *paired*: share of clips that the middle strength makes worse. *detected*: "
+            "AUC of the change that the middle strength makes against the change that a re-encode at crf 18 makes. "
+            "*between clips*: AUC of spoilt clips against other, clean clips (by their worst moment where the defect is "
+            "local), the harder question. *IoU*: overlap of the frames the series points at with the spoilt ones."
+        ),
         "",
         "| defect | metric | monotone | paired | detected | between clips | IoU |",
         "|---|---|---|---|---|---|---|",
@@ -74,9 +78,11 @@ def render(
         return "\n".join(lines)
     first = agreements[0]
     lines += [
-        f"{first.clips} clips of {first.prompts} prompts, {first.rating.replace('_', ' ')}, mean of three raters. "
-        "Positive: the metric agrees. The interval resamples prompts. Raters agree with each other at an ordinal "
-        "alpha of .725.",
+        (
+            f"{first.clips} clips of {first.prompts} prompts, {first.rating.replace('_', ' ')}, mean of three raters. "
+            "Positive: the metric agrees. The interval resamples prompts. Raters agree with each other at an ordinal "
+            "alpha of .725."
+        ),
         "",
         "| metric | Spearman | 95% | Kendall | generated clips only | not scored |",
         "|---|---|---|---|---|---|",

@@ -16,7 +16,7 @@ from benchmarks.validity.scoring import Scorer
 from evalkit.metrics.registry import load_metric
 from evalkit.video import decode
 
-__all__ = ["Agreement", "TEMPORAL", "agreement", "read_ratings"]
+__all__ = ["TEMPORAL", "Agreement", "agreement", "read_ratings"]
 
 # Metrics compared with ratings of temporal quality; VBench's formula is the baseline.
 TEMPORAL = (

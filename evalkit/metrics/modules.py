@@ -64,7 +64,7 @@ def _unpack(packed: Tensor) -> FrechetStatistics:
     return FrechetStatistics(int(packed[0]), mean, scatter.reshape(dimension, dimension))
 
 
-class FrechetVideoDistance(Metric):
+class FrechetVideoDistance(Metric):  # type: ignore[misc]
     """FVD with mean and covariance kept as mergeable statistics: memory does not grow with clips.
 
     Args:
@@ -114,7 +114,7 @@ class FrechetVideoDistance(Metric):
         return torch.tensor(value, dtype=torch.float64)
 
 
-class KernelVideoDistance(Metric):
+class KernelVideoDistance(Metric):  # type: ignore[misc]
     """KVD: unbiased squared MMD with `(x'y / D + 1)^3`; keeps all feature rows.
 
     Args:
@@ -146,7 +146,7 @@ class KernelVideoDistance(Metric):
         return torch.tensor(mmd(generated, real, degree=self.degree, offset=self.offset), dtype=torch.float64)
 
 
-class TemporalFlicker(Metric):
+class TemporalFlicker(Metric):  # type: ignore[misc]
     """Mean `temporal.flicker` of clips, in percent.
 
     `update` takes uint8 clips `(N, T, 3, H, W)`; clips of which nothing can be followed are counted in

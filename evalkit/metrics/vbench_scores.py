@@ -96,11 +96,11 @@ def export_results(dimension: str, clips: Iterable[tuple[str, float]]) -> dict[s
     Raises:
         EvalkitError: there is no clip.
     """
-    rows = [{"video_path": path, "video_results": value} for path, value in clips]
-    if not rows:
+    scores = list(clips)
+    if not scores:
         raise EvalkitError(f"VBench export of {dimension!r}: there is no scored clip to write")
-    overall = sum(float(row["video_results"]) for row in rows) / len(rows)
-    return {dimension: [overall, rows]}
+    overall = sum(value for _, value in scores) / len(scores)
+    return {dimension: [overall, [{"video_path": path, "video_results": value} for path, value in scores]]}
 
 
 def read_results(path: Path) -> dict[str, tuple[float, dict[str, float]]]:

@@ -7,7 +7,15 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-__all__ = ["CameraMotion", "camera_motion", "chain_flow", "dynamic_degree", "largest_motion", "moving_mask"]
+__all__ = [
+    "CameraMotion",
+    "camera_class",
+    "camera_motion",
+    "chain_flow",
+    "dynamic_degree",
+    "largest_motion",
+    "moving_mask",
+]
 
 # Points of the flow field that the camera model is fitted to: a grid of about 32 x 32.
 _GRID = 32
@@ -77,6 +85,41 @@ def moving_mask(forward: torch.Tensor, backward: torch.Tensor) -> torch.Tensor:
     flow = torch.cat([forward, backward[-1:]])
     residual = camera_motion(flow).residual
     return residual.square().sum(1) > 0.01 * flow.square().sum(1) + 0.5
+
+
+# Displacement at the picture's edge over the whole clip, in shares of the short side, below which a camera stands
+# still: hand-held sway of a tripod shot stays under it, the slowest wanted moves do not.
+_STATIC = 0.04
+
+
+def camera_class(flow: torch.Tensor) -> str:
+    """The camera move that a clip's global motion shows, in the vocabulary of a suite's `expect.camera`.
+
+    Pan and tilt are turns of the camera: panning left moves the picture to the right, tilting up moves it down. A
+    roll is named by the picture's own rotation on the screen.
+
+    Args:
+        flow: forward flow, `(T-1, 2, h, w)`.
+
+    Returns:
+        `static`, `pan_left`, `pan_right`, `tilt_up`, `tilt_down`, `zoom_in`, `zoom_out`, `roll_clockwise` or
+        `roll_counterclockwise`.
+    """
+    motion = camera_motion(flow)
+    x, y = (float(total) for total in motion.shift.sum(0))
+    # A zoom by s moves the middle of the short edge by (s - 1) / 2 short sides, a roll by an angle a by a / 2.
+    zoom = float(motion.zoom.log().sum()) / 2
+    roll = float(torch.deg2rad(motion.roll).sum()) / 2
+    moves = {
+        ("pan_left", "pan_right"): x,
+        ("tilt_up", "tilt_down"): y,
+        ("zoom_in", "zoom_out"): zoom,
+        ("roll_clockwise", "roll_counterclockwise"): roll,
+    }
+    names, size = max(moves.items(), key=lambda item: abs(item[1]))
+    if abs(size) < _STATIC:
+        return "static"
+    return names[0] if size > 0 else names[1]
 
 
 def chain_flow(forward: torch.Tensor, step: int) -> torch.Tensor:
