@@ -56,8 +56,11 @@ def new(
     metric: Annotated[
         list[str] | None, typer.Option(help="With --worst: only these metrics; repeatable.")
     ] = None,
-    verdict: Annotated[
-        Path | None, typer.Option(help="Draft reports from a gate's verdict.json (with --run, --baseline).")
+    gate: Annotated[
+        Path | None,
+        typer.Option(
+            help="Draft reports for the checks that regressed in this gate.json (with --run, --baseline)."
+        ),
     ] = None,
     db: Db = "",
     actor: Actor = "",
@@ -68,8 +71,8 @@ def new(
 
     store = open_failures(db)
     who = who_am_i(actor)
-    if worst or verdict is not None:
-        _draft(store, run, baseline, worst, metric or [], verdict, who, as_json)
+    if worst or gate is not None:
+        _draft(store, run, baseline, worst, metric or [], gate, who, as_json)
         return
     fields = _fields(store, run, clip, file, category, frames or [], who)
     evidence = fields.setdefault("evidence", {})
@@ -200,24 +203,20 @@ def _draft(
     baseline: Path | None,
     worst: int,
     metrics: list[str],
-    verdict: Path | None,
+    gate: Path | None,
     who: str,
     as_json: bool,
 ) -> None:
-    from evalkit.failures.worst import file_drafts
+    from evalkit.failures.worst import file_drafts, file_gate_drafts
     from evalkit.runs.store import open_run
 
     if run is None:
         raise typer.BadParameter("drafts come from a run; give it with --run")
-    filed = file_drafts(
-        store,
-        open_run(run),
-        baseline=open_run(baseline) if baseline else None,
-        count=worst or 5,
-        metrics=metrics,
-        verdict=verdict,
-        actor=who,
-    )
+    opened, before = open_run(run), open_run(baseline) if baseline else None
+    if gate is not None:
+        filed = file_gate_drafts(store, opened, gate, baseline=before, count=worst or 3, actor=who)
+    else:
+        filed = file_drafts(store, opened, baseline=before, count=worst, metrics=metrics, actor=who)
     if as_json:
         typer.echo(json.dumps([entry.report.model_dump(mode="json") for entry in filed], indent=2))
     for entry in filed:

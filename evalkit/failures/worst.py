@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from evalkit.failures.drafts import clip_fields, find_clip, keep_clip
+from evalkit.failures.errors import InvalidReport
 from evalkit.failures.record import Segment, parse_report
 from evalkit.failures.taxonomy import load_taxonomy
 
@@ -15,7 +18,7 @@ if TYPE_CHECKING:
     from evalkit.runs.manifest import MetricRecord
     from evalkit.runs.store import Run
 
-__all__ = ["WorstClip", "file_drafts", "worst_clips"]
+__all__ = ["WorstClip", "file_drafts", "file_gate_drafts", "regressed_checks", "worst_clips"]
 
 
 class WorstClip(NamedTuple):
@@ -52,6 +55,48 @@ def file_drafts(
         key = f"draft:{run.manifest.run_id}:{row['clip_id']}:{metric_id}"
         filed.append(store.add(parse_report(fields), actor=actor, filing_key=key[:100], action="drafted"))
     return filed
+
+
+def regressed_checks(gate_result: Path) -> dict[str, str]:
+    """Ids of the checks of a `gate.json` that got worse, with the metric of each; waived ones, too.
+
+    Raises:
+        InvalidReport: the file is no result of `evalkit gate --out`.
+    """
+    try:
+        content = json.loads(gate_result.read_text(encoding="utf-8"))
+        if content["schema"] != "evalkit.gate-result/v1":
+            raise ValueError(f"its schema is {content['schema']!r}")
+        return {
+            check["id"]: check["metric"]
+            for check in content["checks"]
+            if check["verdict"] == "REGRESS" and check["metric"]
+        }
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InvalidReport(
+            f"{gate_result} is no gate.json ({error}); `evalkit gate --out FOLDER` writes one"
+        ) from error
+
+
+def file_gate_drafts(
+    store: FailureStore, run: Run, gate_result: Path, *, baseline: Run | None, count: int, actor: str
+) -> list[Filed]:
+    """File reports for the worst clips of every check that a gate found worse.
+
+    Args:
+        store: where.
+        run, baseline: the runs that the gate compared.
+        gate_result: its `gate.json`.
+        count: clips a check at most.
+        actor: for the history.
+    """
+    return [
+        filed
+        for check, metric in regressed_checks(gate_result).items()
+        for filed in file_drafts(
+            store, run, baseline=baseline, count=count, actor=actor, metrics=[metric], gate_check=check
+        )
+    ]
 
 
 def worst_clips(
