@@ -22,6 +22,12 @@
     this.boxes = JSON.parse(root.dataset.boxes || "[]");
     this.listen();
     this.draw();
+    // A report opens where its reporter saw something.
+    var marked = this.boxes.length ? this.boxes[0].frame : this.segments.length ? this.segments[0].first : 0;
+    if (marked > 0) {
+      if (this.video.readyState > 0) { this.seek(marked); }
+      else { this.video.addEventListener("loadedmetadata", this.seek.bind(this, marked), { once: true }); }
+    }
   }
 
   Clip.prototype.setShape = function (frames, fps, width, height) {
