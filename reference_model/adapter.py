@@ -35,10 +35,12 @@ class ReferenceModel:
             `refiner_steps`, `refiner_guidance_scale`, `tracks_steps`, `camera`, `style`, `refiner_prompt`.
     """
 
-    def __init__(self, *, revision: str = "v2", weights: str | None = None, **settings: Any) -> None:
+    def __init__(self, *, revision: str = "v1", weights: str | None = None, **settings: Any) -> None:
         unknown = sorted(settings.keys() - SETTINGS)
         if unknown:
-            raise ValueError(f"reference has no setting {unknown[0]!r}; settings: {', '.join(sorted(SETTINGS))}")
+            raise ValueError(
+                f"reference has no setting {unknown[0]!r}; settings: {', '.join(sorted(SETTINGS))}"
+            )
         self.revision, self.weights, self.settings = revision, weights, settings
         self._ignored: set[str] = set()
         self._pipeline: ReferenceVideoPipeline | None = None
@@ -67,7 +69,7 @@ class ReferenceModel:
 
     def load(self, device: str) -> None:
         """Loads the pipeline after checking its digests."""
-        from reference_model.pipeline import load_pipeline
+        from reference_model.pipeline.release import load_pipeline
 
         self._pipeline = load_pipeline(self.weights or self.revision, device)
 
@@ -81,7 +83,9 @@ class ReferenceModel:
             self._ignored |= set(request.params) - SETTINGS
             own = {name: value for name, value in request.params.items() if name in SETTINGS}
             settings = tuple(sorted({**self.settings, **own}.items()))
-            groups.setdefault((request.num_frames, request.height, request.width, repr(settings)), []).append(place)
+            groups.setdefault((request.num_frames, request.height, request.width, repr(settings)), []).append(
+                place
+            )
         for places in groups.values():
             made = self._make([requests[place] for place in places])
             for place, result in zip(places, made, strict=True):
@@ -155,7 +159,9 @@ class WorldModel:
 
         self._ignored |= set(request.params) - {"camera", "style"}
         if min(request.num_frames, request.height, request.width) < 1:
-            return GenerationFailure(f"world: no clip has the shape {request.num_frames}x{request.height}x{request.width}")
+            return GenerationFailure(
+                f"world: no clip has the shape {request.num_frames}x{request.height}x{request.width}"
+            )
         try:
             try:
                 stated = expectations(request.prompt)

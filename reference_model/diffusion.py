@@ -69,10 +69,12 @@ class NoiseLevel(nn.Module):
 
     def __init__(self, width: int, features: int = 64) -> None:
         super().__init__()
-        self.register_buffer("frequency", torch.exp(torch.linspace(math.log(0.5), math.log(40.0), features // 2)))
+        self.register_buffer(
+            "frequency", torch.exp(torch.linspace(math.log(0.5), math.log(40.0), features // 2))
+        )
         self.layers = nn.Sequential(nn.Linear(features, width), nn.SiLU(), nn.Linear(width, width))
 
     def forward(self, noise: Tensor) -> Tensor:
-        """noise (B,) to (B, width)."""
+        """Noise (B,) to (B, width)."""
         angles = noise[:, None] * self.frequency
         return self.layers(torch.cat([angles.sin(), angles.cos()], 1))  # type: ignore[no-any-return]

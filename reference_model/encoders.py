@@ -61,7 +61,7 @@ class Step(nn.Module):
         self.time = nn.Conv1d(outside, outside, 3, time_stride, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x (B, T, C, H, W)."""
+        """X (B, T, C, H, W)."""
         batch = len(x)
         h = F.silu(self.norm1(self.space(x.flatten(0, 1))))
         frames, (channels, height, width) = len(h) // batch, h.shape[1:]
@@ -78,17 +78,23 @@ class WorldEncoder(nn.Module):
 
     def __init__(self, vocabulary: int) -> None:
         super().__init__()
-        self.steps = nn.ModuleList([Step(5, 32, 2, 1), Step(32, 64, 2, 1), Step(64, 64, 1, 2), Step(64, 96, 2, 2)])
+        self.steps = nn.ModuleList(
+            [Step(5, 32, 2, 1), Step(32, 64, 2, 1), Step(64, 64, 1, 2), Step(64, 96, 2, 2)]
+        )
         self.reduce = nn.Conv2d(96, 32, 1)
         self.feature = nn.Sequential(nn.Linear(32 * 4 * 4 * 4, FEATURES), nn.LayerNorm(FEATURES), nn.SiLU())
-        self.heads = nn.ModuleDict({name: nn.Linear(FEATURES, len(values)) for name, values in FACTORS.items()})
+        self.heads = nn.ModuleDict(
+            {name: nn.Linear(FEATURES, len(values)) for name, values in FACTORS.items()}
+        )
         self.video_embedding = nn.Linear(FEATURES, EMBEDDING)
         self.text = TextEncoder(vocabulary, width=96, depth=2, heads=4)
         self.grounding = Grounding(96)
         self.text_embedding = nn.Sequential(nn.Linear(4 * 96, 256), nn.SiLU(), nn.Linear(256, EMBEDDING))
         self.temperature = nn.Parameter(torch.tensor(2.5))
         ramp = torch.linspace(-1, 1, SIZE)
-        self.register_buffer("place", torch.stack(torch.meshgrid(ramp, ramp, indexing="xy")), persistent=False)
+        self.register_buffer(
+            "place", torch.stack(torch.meshgrid(ramp, ramp, indexing="xy")), persistent=False
+        )
 
     def features(self, clips: Tensor) -> Tensor:
         """Clips (B, FRAMES, 3, SIZE, SIZE) to features (B, FEATURES)."""
@@ -116,12 +122,18 @@ def embed_texts(model: WorldEncoder, tokenizer: Tokenizer, texts: Sequence[str])
 def load_encoder(folder: Path = FOLDER) -> tuple[WorldEncoder, Tokenizer]:
     """The shipped encoder after its digest has been checked, and its tokenizer."""
     path = folder / "model.safetensors"
-    expected = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["sha256"]["model.safetensors"]
+    expected = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["sha256"][
+        "model.safetensors"
+    ]
     found = hashlib.sha256(path.read_bytes()).hexdigest()
     if found != expected:
-        raise ValueError(f"{path}: sha256 {found} is not {expected} of manifest.json; install the package again")
+        raise ValueError(
+            f"{path}: sha256 {found} is not {expected} of manifest.json; install the package again"
+        )
     tokenizer = Tokenizer.load(folder / "tokenizer.json")
     model = WorldEncoder(len(tokenizer.words))
-    state = {name: value.float() if value.is_floating_point() else value for name, value in load_file(path).items()}
+    state = {
+        name: value.float() if value.is_floating_point() else value for name, value in load_file(path).items()
+    }
     model.load_state_dict(state)
     return model.eval().requires_grad_(requires_grad=False), tokenizer

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from evalkit.errors import NotApplicable
 from evalkit.features.protocol import ExtractorSpec, FeatureRequest
 
 if TYPE_CHECKING:
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from reference_model.text import Tokenizer
 
 PREPROCESSING = "16 frames evenly, 32x32 mean, float32"
+# Every prompt of the core suite is made of the world's words alone; of the open-domain suite, at least a quarter of
+# every prompt's words are unknown.
+UNKNOWN_SHARE = 0.2
 
 
 @cache
@@ -24,6 +28,13 @@ def _encoder() -> tuple[WorldEncoder, Tokenizer]:
     from reference_model.encoders import load_encoder
 
     return load_encoder()
+
+
+@cache
+def _vocabulary() -> frozenset[str]:
+    from reference_model.text import world_words
+
+    return frozenset(world_words())
 
 
 @cache
@@ -61,7 +72,9 @@ class WorldVideoText(_World):
     id, subject = "world.video_text", "clip"
     title = "Text-video encoder of the reference world (clip)"
 
-    def extract(self, subject: Video | str, inputs: Mapping[FeatureRequest, Any]) -> Mapping[str, torch.Tensor]:
+    def extract(
+        self, subject: Video | str, inputs: Mapping[FeatureRequest, Any]
+    ) -> Mapping[str, torch.Tensor]:
         """`features` (128,)."""
         import torch
 
@@ -80,12 +93,25 @@ class WorldText(_World):
     title = "Text-video encoder of the reference world (text)"
     preprocessing = "words, lower case; weights in prompts ignored"
 
-    def extract(self, subject: Video | str, inputs: Mapping[FeatureRequest, Any]) -> Mapping[str, torch.Tensor]:
-        """`features` (128,)."""
+    def extract(
+        self, subject: Video | str, inputs: Mapping[FeatureRequest, Any]
+    ) -> Mapping[str, torch.Tensor]:
+        """`features` (128,).
+
+        Raises:
+            NotApplicable: the text speaks of another world; an embedding of unknown words would mean nothing.
+        """
         import torch
 
         from reference_model.encoders import embed_texts
+        from reference_model.text import split_weights, words_of
 
+        words = [word for part, _ in split_weights(str(subject)) for word in words_of(part)]
+        unknown = [word for word in words if word not in _vocabulary()]
+        if not words or len(unknown) > UNKNOWN_SHARE * len(words):
+            raise NotApplicable(
+                f"the prompt speaks of things that the reference world does not have ({', '.join(unknown[:5])})"
+            )
         model, tokenizer = _encoder()
         with torch.no_grad():
             return {"features": embed_texts(model, tokenizer, [str(subject)])[0]}
@@ -97,7 +123,9 @@ class WorldVideo(_World):
     id, subject = "world.video", "clip"
     title = "Attribute classifier of the reference world (penultimate layer)"
 
-    def extract(self, subject: Video | str, inputs: Mapping[FeatureRequest, Any]) -> Mapping[str, torch.Tensor]:
+    def extract(
+        self, subject: Video | str, inputs: Mapping[FeatureRequest, Any]
+    ) -> Mapping[str, torch.Tensor]:
         """`features` (256,)."""
         import torch
 

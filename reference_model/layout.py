@@ -67,8 +67,12 @@ def draw_layout(objects: Tensor, camera: Tensor, phase: Tensor, height: int, wid
         ],
         3,
     )
-    world_x = (x / zoom + camera[..., 0, None, None] + torch.zeros_like(y)) / CELL + phase[:, 0, None, None, None]
-    world_y = (y / zoom + camera[..., 1, None, None] + torch.zeros_like(x)) / CELL + phase[:, 1, None, None, None]
+    world_x = (x / zoom + camera[..., 0, None, None] + torch.zeros_like(y)) / CELL + phase[
+        :, 0, None, None, None
+    ]
+    world_y = (y / zoom + camera[..., 1, None, None] + torch.zeros_like(x)) / CELL + phase[
+        :, 1, None, None, None
+    ]
     waves = [torch.ones_like(world_x)]
     for place in (world_x, world_y):
         for octave in (1, 2):

@@ -6,6 +6,8 @@ every frame what all of them share. Text enters as modulation of every block and
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -15,6 +17,8 @@ from reference_model.layout import GROUND_FEATURES, OBJECT_FEATURES, Layout, spl
 from reference_model.world.render import SLOTS
 
 SIGMA_DATA = 0.5
+DRAFT_ERROR = 0.15
+"""Typical error of an enlarged small clip, in the units of frames in [-1, 1]."""
 
 
 class Residual(nn.Module):
@@ -23,14 +27,17 @@ class Residual(nn.Module):
     def __init__(self, width_in: int, width: int, context: int) -> None:
         super().__init__()
         self.norm1, self.norm2 = nn.GroupNorm(8, width_in), nn.GroupNorm(8, width)
-        self.conv1, self.conv2 = nn.Conv2d(width_in, width, 3, padding=1), nn.Conv2d(width, width, 3, padding=1)
+        self.conv1, self.conv2 = (
+            nn.Conv2d(width_in, width, 3, padding=1),
+            nn.Conv2d(width, width, 3, padding=1),
+        )
         self.modulate = nn.Linear(context, 2 * width)
         self.skip = nn.Conv2d(width_in, width, 1) if width_in != width else nn.Identity()
         nn.init.zeros_(self.conv2.weight)
         nn.init.zeros_(self.conv2.bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor, context: Tensor, frames: int) -> Tensor:
-        """x (B T, C, H, W), context (B, K)."""
+        """X (B T, C, H, W), context (B, K)."""
         scale, shift = self.modulate(context).repeat_interleave(frames, 0)[:, :, None, None].chunk(2, 1)
         h = self.conv1(F.silu(self.norm1(x)))
         h = F.silu(self.norm2(h) * (1 + scale) + shift)
@@ -50,7 +57,7 @@ class Temporal(nn.Module):
         nn.init.zeros_(self.mean.weight)
 
     def forward(self, x: Tensor, frames: int) -> Tensor:
-        """x (B T, C, H, W)."""
+        """X (B T, C, H, W)."""
         h = F.silu(self.norm(x))
         clip = h.unflatten(0, (-1, frames))
         shared = self.mean(clip.mean((1, 3, 4)))
@@ -69,12 +76,19 @@ class Painter(nn.Module):
         self.level = NoiseLevel(context)
         self.scene = nn.Linear(text_width, context)
         self.objects = nn.Linear(SLOTS * text_width, context)
-        self.slot = nn.Sequential(nn.Linear(2 * text_width, 256), nn.SiLU(), nn.Linear(256, planes * OBJECT_FEATURES))
-        self.floor = nn.Sequential(nn.Linear(text_width, 128), nn.SiLU(), nn.Linear(128, ground * GROUND_FEATURES))
+        self.slot = nn.Sequential(
+            nn.Linear(2 * text_width, 256), nn.SiLU(), nn.Linear(256, planes * OBJECT_FEATURES)
+        )
+        self.floor = nn.Sequential(
+            nn.Linear(text_width, 128), nn.SiLU(), nn.Linear(128, ground * GROUND_FEATURES)
+        )
         self.enter = nn.Conv2d(3 + 2 * planes + ground, width, 3, padding=1)
         self.high1, self.high2 = Residual(width, width, context), Residual(width, width, context)
         self.down = nn.Conv2d(width, 2 * width, 2, stride=2)
-        self.middle1, self.middle2 = Residual(2 * width, 2 * width, context), Residual(2 * width, 2 * width, context)
+        self.middle1, self.middle2 = (
+            Residual(2 * width, 2 * width, context),
+            Residual(2 * width, 2 * width, context),
+        )
         self.time = Temporal(2 * width)
         self.up = nn.Conv2d(2 * width, width, 1)
         self.norm = nn.GroupNorm(8, width)
@@ -87,9 +101,11 @@ class Painter(nn.Module):
         return splat(layout, weights, self.floor(text[:, SLOTS]).unflatten(-1, (-1, GROUND_FEATURES)))
 
     def forward(self, x: Tensor, noise: Tensor, plan: Tensor, text: Tensor) -> Tensor:
-        """x (B, T, 3, H, W) scaled by c_in; noise (B,) is c_noise; plan from `plan`; text (B, SLOTS + 1, K)."""
+        """X (B, T, 3, H, W) scaled by c_in; noise (B,) is c_noise; plan from `plan`; text (B, SLOTS + 1, K)."""
         frames = x.shape[1]
-        context = F.silu(self.level(noise) + self.scene(text[:, SLOTS]) + self.objects(text[:, :SLOTS].flatten(1)))
+        context = F.silu(
+            self.level(noise) + self.scene(text[:, SLOTS]) + self.objects(text[:, :SLOTS].flatten(1))
+        )
         h = torch.cat([x, plan], 2).flatten(0, 1)
         h = self.high1(self.enter(h), context, frames)
         m = self.time(self.middle1(self.down(h), context, frames), frames)
@@ -115,7 +131,10 @@ class Refiner(nn.Module):
         self.enter = nn.Conv2d(24, width, 3, padding=1)
         self.high1, self.high2 = Residual(width, width, context), Residual(width, width, context)
         self.down1 = nn.Conv2d(width, 2 * width, 2, stride=2)
-        self.middle1, self.middle2 = Residual(2 * width, 2 * width, context), Residual(2 * width, 2 * width, context)
+        self.middle1, self.middle2 = (
+            Residual(2 * width, 2 * width, context),
+            Residual(2 * width, 2 * width, context),
+        )
         self.attend = TextAttention(2 * width, text_width)
         self.time1 = Temporal(2 * width)
         self.down2 = nn.Conv2d(2 * width, 2 * width, 2, stride=2)
@@ -125,9 +144,26 @@ class Refiner(nn.Module):
         self.up1 = nn.Conv2d(2 * width, width, 1)
         self.norm = nn.GroupNorm(8, width)
         self.leave = nn.Conv2d(width, 12, 3, padding=1)
+        nn.init.zeros_(self.leave.weight)
+        nn.init.zeros_(self.leave.bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor, noise: Tensor, draft: Tensor, draft_noise: Tensor, text: Tensor) -> Tensor:
-        """x, draft (B, T, 3, H, W), scaled by c_in of their levels; noise, draft_noise (B,) are c_noise of them."""
+        """Raw output in EDM's sense, as schedulers expect it.
+
+        x, draft (B, T, 3, H, W) are scaled by c_in of their levels; noise, draft_noise (B,) are c_noise of them.
+        """
+        sigma, level = (4 * noise).exp(), (4 * draft_noise).exp()
+        by, other = scales(sigma, SIGMA_DATA, x.ndim), scales(level, SIGMA_DATA, x.ndim)
+        mix = mixing(sigma, level)
+        clean = (
+            mix.sample * (x / by.into)
+            + mix.draft * (draft / other.into)
+            + mix.out * self.residual(x, noise, draft, draft_noise, text)
+        )
+        return (clean - by.skip * (x / by.into)) / by.out
+
+    def residual(self, x: Tensor, noise: Tensor, draft: Tensor, draft_noise: Tensor, text: Tensor) -> Tensor:
+        """What the best linear mixture of sample and draft lacks, in units of its expected error."""
         frames = x.shape[1]
         context = self.level(noise) + self.draft_level(draft_noise) + self.scene(text[:, SLOTS])
         context = F.silu(context + self.objects(text[:, :SLOTS].flatten(1)))
@@ -145,6 +181,26 @@ class Refiner(nn.Module):
         return by.skip * x + by.out * self(by.into * x, by.noise, other.into * draft, other.noise, text)
 
 
+class Mixing(NamedTuple):
+    """Weights of noisy sample and draft in the best linear estimate of the clean clip, and its expected error."""
+
+    sample: Tensor
+    draft: Tensor
+    out: Tensor
+
+
+def mixing(sigma: Tensor, level: Tensor) -> Mixing:
+    """EDM's preconditioning for two observations: noise `sigma` (B,) on the sample, `level` (B,) on the draft.
+
+    Each is weighed by its precision; the draft is wrong by DRAFT_ERROR even without noise. Without the second term an
+    untrained refiner is far worse than doing nothing; with it training starts from there.
+    """
+    sigma, level = sigma.view(-1, 1, 1, 1, 1), level.view(-1, 1, 1, 1, 1)
+    own, draft = sigma**-2, 1 / (level**2 + DRAFT_ERROR**2)
+    total = own + draft + SIGMA_DATA**-2
+    return Mixing(own / total, draft / total, total**-0.5)
+
+
 class TextAttention(nn.Module):
     """Every pixel attends to the text summaries; begins as the identity."""
 
@@ -157,7 +213,7 @@ class TextAttention(nn.Module):
         nn.init.zeros_(self.out.bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor, text: Tensor, frames: int) -> Tensor:
-        """x (B T, C, H, W), text (B, N, K)."""
+        """X (B T, C, H, W), text (B, N, K)."""
         key, value = self.pair(text).repeat_interleave(frames, 0).chunk(2, -1)
         scores = torch.einsum("bchw,bnc->bnhw", self.query(self.norm(x)), key) * (x.shape[1] ** -0.5)
         return x + self.out(torch.einsum("bnhw,bnc->bchw", scores.softmax(1), value))  # type: ignore[no-any-return]

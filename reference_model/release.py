@@ -13,7 +13,9 @@ VERSIONS = ("v1", "v2")
 def digests(folder: Path) -> dict[str, str]:
     """SHA-256 of every file of a version's folder except its manifest, by path inside it."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != "manifest.json")
-    return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files
+    }
 
 
 def manifest(version: str) -> dict[str, str]:

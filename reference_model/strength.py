@@ -20,5 +20,7 @@ def start_sigma(strength: float) -> float:
 
 def enlarge(small: Tensor, height: int, width: int) -> Tensor:
     """Small clips (B, T, 3, h, w) in [-1, 1] to the full size, bicubic."""
-    big = F.interpolate(small.flatten(0, 1), (height, width), mode="bicubic", align_corners=False, antialias=False)
+    big = F.interpolate(
+        small.flatten(0, 1), (height, width), mode="bicubic", align_corners=False, antialias=False
+    )
     return big.unflatten(0, small.shape[:2]).clamp(-1, 1)

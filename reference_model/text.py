@@ -116,10 +116,12 @@ class Block(nn.Module):
         self.heads = heads
         self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
         self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
-        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(approximate="tanh"), nn.Linear(4 * width, width))
+        self.mlp = nn.Sequential(
+            nn.Linear(width, 4 * width), nn.GELU(approximate="tanh"), nn.Linear(4 * width, width)
+        )
 
     def forward(self, x: Tensor, bias: Tensor) -> Tensor:
-        """x (B, L, C); bias (B, 1, 1, L) is added to the attention scores."""
+        """X (B, L, C); bias (B, 1, 1, L) is added to the attention scores."""
         batch, length, width = x.shape
         q, k, v = self.qkv(self.norm1(x)).view(batch, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         scores = (q @ k.transpose(-1, -2)) * (q.shape[-1] ** -0.5) + bias
@@ -188,7 +190,9 @@ def _slot_targets(targets: dict[str, Tensor], row: int, slot: int, caption: Capt
     if caption.fragment or not caption.text:
         stated = expect if slot == 0 else {}
     elif "relation" in expect:
-        stated = expect if slot == 0 else {"object": expect["second_object"], "colour": expect["second_colour"]}
+        stated = (
+            expect if slot == 0 else {"object": expect["second_object"], "colour": expect["second_colour"]}
+        )
         if slot == 2:
             stated = None
     else:

@@ -77,8 +77,12 @@ class TrackCodec(nn.Module):
         wide, high = aspect.clamp(min=1.0).view(-1, 1, 1, 1), (1 / aspect).clamp(min=1.0).view(-1, 1, 1, 1)
         present = (raw[:, :SLOTS, :1] > 0).float()[..., None].expand(-1, -1, KNOTS, -1)
         depth = raw[:, :SLOTS, None, 1:2].expand(-1, -1, KNOTS, -1)
-        objects = torch.cat([present, paths[..., :1] * wide, paths[..., 1:2] * high, paths[..., 2:], depth], -1)
-        camera = torch.einsum("fk,bcf->bkc", self.basis, raw[:, SLOTS, 2 : 2 + 3 * KNOTS].unflatten(-1, (3, KNOTS)))
+        objects = torch.cat(
+            [present, paths[..., :1] * wide, paths[..., 1:2] * high, paths[..., 2:], depth], -1
+        )
+        camera = torch.einsum(
+            "fk,bcf->bkc", self.basis, raw[:, SLOTS, 2 : 2 + 3 * KNOTS].unflatten(-1, (3, KNOTS))
+        )
         return objects * present, camera, raw[:, SLOTS, :2] % 1.0
 
 
@@ -86,7 +90,11 @@ def resample(knots: Tensor, num_frames: int) -> Tensor:
     """Values at KNOTS times (..., KNOTS, C) to `num_frames` times by linear interpolation; first and last are kept."""
     if num_frames == knots.shape[-2]:
         return knots
-    at = torch.linspace(0, knots.shape[-2] - 1, num_frames, device=knots.device) if num_frames > 1 else torch.zeros(1)
+    at = (
+        torch.linspace(0, knots.shape[-2] - 1, num_frames, device=knots.device)
+        if num_frames > 1
+        else torch.zeros(1)
+    )
     low = at.floor().long().clamp(max=knots.shape[-2] - 2)
     part = (at - low)[:, None]
     return knots[..., low, :] * (1 - part) + knots[..., low + 1, :] * part
@@ -101,10 +109,12 @@ class TrackBlock(nn.Module):
         self.norm = nn.LayerNorm(width, elementwise_affine=False)
         self.offset = nn.Parameter(torch.zeros(6 * width))
         self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
-        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(approximate="tanh"), nn.Linear(4 * width, width))
+        self.mlp = nn.Sequential(
+            nn.Linear(width, 4 * width), nn.GELU(approximate="tanh"), nn.Linear(4 * width, width)
+        )
 
     def forward(self, x: Tensor, modulation: Tensor) -> Tensor:
-        """x (B, N, C), modulation (B, N, 6C)."""
+        """X (B, N, C), modulation (B, N, 6C)."""
         shift1, scale1, gate1, shift2, scale2, gate2 = (modulation + self.offset).chunk(6, -1)
         h = self.norm(x) * (1 + scale1) + shift1
         batch, count, width = h.shape
@@ -135,7 +145,7 @@ class TrackNetwork(nn.Module):
         nn.init.zeros_(self.leave.bias)
 
     def forward(self, x: Tensor, noise: Tensor, text: Tensor, aspect: Tensor) -> Tensor:
-        """x (B, 4, FEATURES) scaled by c_in; noise (B,) is c_noise; text (B, 4, text_width); aspect (B,)."""
+        """X (B, 4, FEATURES) scaled by c_in; noise (B,) is c_noise; text (B, 4, text_width); aspect (B,)."""
         context = self.level(noise)[:, None] + self.own(text) + self.scene(text[:, SLOTS:])
         context = self.join(context + self.place + self.aspect(aspect.log()[:, None])[:, None])
         x = self.enter(x) + self.place + self.own(text)

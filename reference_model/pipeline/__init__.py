@@ -5,6 +5,5 @@ from evalkit._torchvision import ensure
 ensure()
 
 from reference_model.pipeline.pipeline import ReferenceVideoOutput, ReferenceVideoPipeline  # noqa: E402
-from reference_model.pipeline.release import load_pipeline  # noqa: E402
 
-__all__ = ["ReferenceVideoOutput", "ReferenceVideoPipeline", "load_pipeline"]
+__all__ = ["ReferenceVideoOutput", "ReferenceVideoPipeline"]

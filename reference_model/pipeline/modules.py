@@ -61,6 +61,8 @@ class RefinerModel(ModelMixin, ConfigMixin):  # type: ignore[misc]
         super().__init__()
         self.network = Refiner(width, text_width)
 
-    def forward(self, sample: Tensor, timestep: Tensor, draft: Tensor, draft_level: Tensor, text: Tensor) -> Tensor:
+    def forward(
+        self, sample: Tensor, timestep: Tensor, draft: Tensor, draft_level: Tensor, text: Tensor
+    ) -> Tensor:
         """Raw output; draft (B, T, 3, H, W) and draft_level (B,) are scaled as sample and timestep are."""
         return self.network(sample, timestep, draft, draft_level, text)  # type: ignore[no-any-return]

@@ -72,7 +72,7 @@ class ReferenceVideoPipeline(DiffusionPipeline):  # type: ignore[misc]
         prompt: str | Sequence[str],
         negative_prompt: str | Sequence[str] = "",
         guidance_scale: float = 2.0,
-        num_inference_steps: int = 8,
+        num_inference_steps: int = 5,
         num_frames: int = 16,
         height: int = 64,
         width: int = 64,
@@ -81,7 +81,7 @@ class ReferenceVideoPipeline(DiffusionPipeline):  # type: ignore[misc]
         seed: int | Sequence[int] | None = None,
         camera: str | None = None,
         style: str | None = None,
-        refine: bool = True,
+        refine: bool | None = None,
         refiner_strength: float = 0.4,
         refiner_prompt: str | Sequence[str] | None = None,
         refiner_steps: int = 4,
@@ -102,7 +102,7 @@ class ReferenceVideoPipeline(DiffusionPipeline):  # type: ignore[misc]
             generator, seed: one CPU generator or seed for each prompt, or one seed from which each prompt gets
                 seed + its position. A request's noise depends on its own generator only.
             camera, style: values of `world.attributes`, said in words at the end of the prompt.
-            refine: False returns the base clip, enlarged (bicubic).
+            refine: False returns the base clip, enlarged (bicubic); by default True where there is a refiner.
             refiner_strength: 0 to 1: how much noise is put on the base clip, so how much the refiner may change.
             refiner_prompt: what the refiner is told; the prompt by default.
 
@@ -113,11 +113,16 @@ class ReferenceVideoPipeline(DiffusionPipeline):  # type: ignore[misc]
         prompts = [with_controls(text, camera, style) for text in prompts]
         negatives = spread(negative_prompt, len(prompts), "negative_prompt")
         check_shape(num_frames, height, width)
-        check_steps(num_inference_steps=num_inference_steps, tracks_steps=tracks_steps, refiner_steps=refiner_steps)
+        check_steps(
+            num_inference_steps=num_inference_steps, tracks_steps=tracks_steps, refiner_steps=refiner_steps
+        )
         if not 0 <= refiner_strength <= 1:
             raise ValueError(f"refiner_strength is {refiner_strength}; it must be between 0 and 1")
+        refine = self.refiner is not None if refine is None else refine
         if refine and self.refiner is None:
-            raise ValueError("this pipeline has no refiner: call it with refine=False or load a version that has one")
+            raise ValueError(
+                "this pipeline has no refiner: call it with refine=False or load a version that has one"
+            )
         generators = per_prompt_generators(generator, seed, len(prompts))
         text = self.text_encoder(prompts)
         against = self.text_encoder(negatives) if guidance_scale != 1 else None
@@ -132,20 +137,38 @@ class ReferenceVideoPipeline(DiffusionPipeline):  # type: ignore[misc]
         )  # fmt: skip
         large = enlarge(small, height, width)
         if refine:
-            told = text if refiner_prompt is None else self.text_encoder(spread(refiner_prompt, len(prompts), "refiner_prompt"))
+            told = (
+                text
+                if refiner_prompt is None
+                else self.text_encoder(spread(refiner_prompt, len(prompts), "refiner_prompt"))
+            )
             avoid = self.text_encoder(negatives) if refiner_guidance_scale != 1 else None
-            large = self._refine(large, told, avoid, refiner_strength, refiner_guidance_scale, refiner_steps, generators)
+            large = self._refine(
+                large, told, avoid, refiner_strength, refiner_guidance_scale, refiner_steps, generators
+            )
         return ReferenceVideoOutput(
-            frames=list(to_bytes(large)), base_frames=list(to_bytes(small)), tracks=objects, camera=view, fps=Fraction(fps)
+            frames=list(to_bytes(large)),
+            base_frames=list(to_bytes(small)),
+            tracks=objects,
+            camera=view,
+            fps=Fraction(fps),
         )
 
     def _plan(
-        self, text: Tensor, against: Tensor | None, aspect: float, guidance: float, steps: int, generators: list[torch.Generator]
+        self,
+        text: Tensor,
+        against: Tensor | None,
+        aspect: float,
+        guidance: float,
+        steps: int,
+        generators: list[torch.Generator],
     ) -> Tensor:
         """Denoised track tokens (B, SLOTS + 1, FEATURES)."""
         scheduler = EDMEulerScheduler.from_config(self.tracks_scheduler.config)
         scheduler.set_timesteps(steps)
-        x = torch.cat([torch.randn(1, SLOTS + 1, FEATURES, generator=each) for each in generators]).to(text.device)
+        x = torch.cat([torch.randn(1, SLOTS + 1, FEATURES, generator=each) for each in generators]).to(
+            text.device
+        )
         x = x * scheduler.sigmas[0]
         ratio = torch.full((len(x),), aspect, device=text.device)
         for timestep in scheduler.timesteps:
@@ -175,7 +198,9 @@ class ReferenceVideoPipeline(DiffusionPipeline):  # type: ignore[misc]
         other_plan = None if against is None else self.base.network.plan(layout, against)
         scheduler = EDMEulerScheduler.from_config(self.base_scheduler.config)
         scheduler.set_timesteps(steps)
-        x = torch.cat([clip_noise((1, frames, 3, height, width), each) for each in generators]).to(text.device)
+        x = torch.cat([clip_noise((1, frames, 3, height, width), each) for each in generators]).to(
+            text.device
+        )
         x = x * scheduler.sigmas[0]
         for timestep in scheduler.timesteps:
             scaled, level = scheduler.scale_model_input(x, timestep), timestep.to(x).expand(len(x))
@@ -202,9 +227,13 @@ class ReferenceVideoPipeline(DiffusionPipeline):  # type: ignore[misc]
     ) -> Tensor:
         """Refined clips, of the shape of `draft` (B, T, 3, H, W)."""
         level = draft_sigma(strength)
-        scheduler = EDMEulerScheduler.from_config(self.refiner_scheduler.config, sigma_max=start_sigma(strength))
+        scheduler = EDMEulerScheduler.from_config(
+            self.refiner_scheduler.config, sigma_max=start_sigma(strength)
+        )
         scheduler.set_timesteps(steps)
-        grain = [(clip_noise(draft[:1].shape, each), clip_noise(draft[:1].shape, each)) for each in generators]
+        grain = [
+            (clip_noise(draft[:1].shape, each), clip_noise(draft[:1].shape, each)) for each in generators
+        ]
         x = draft + torch.cat([pair[0] for pair in grain]).to(draft) * scheduler.sigmas[0]
         noised = draft + torch.cat([pair[1] for pair in grain]).to(draft) * level
         noised = scheduler.precondition_inputs(noised, level)
@@ -240,7 +269,9 @@ def spread(value: str | Sequence[str], count: int, name: str) -> list[str]:
     """One text for each of `count` prompts."""
     values = [value] * count if isinstance(value, str) else list(value)
     if len(values) != count:
-        raise ValueError(f"{name} has {len(values)} texts for {count} prompts; give one, or one for each prompt")
+        raise ValueError(
+            f"{name} has {len(values)} texts for {count} prompts; give one, or one for each prompt"
+        )
     return values
 
 
@@ -250,7 +281,9 @@ def check_shape(num_frames: int, height: int, width: int) -> None:
         raise ValueError(f"num_frames is {num_frames}; it must be at least 1")
     for name, value in (("height", height), ("width", width)):
         if value % MULTIPLE or not SIZES[0] <= value <= SIZES[1]:
-            raise ValueError(f"{name} is {value}; it must be a multiple of {MULTIPLE} between {SIZES[0]} and {SIZES[1]}")
+            raise ValueError(
+                f"{name} is {value}; it must be a multiple of {MULTIPLE} between {SIZES[0]} and {SIZES[1]}"
+            )
 
 
 def check_steps(**steps: int) -> None:
@@ -261,7 +294,9 @@ def check_steps(**steps: int) -> None:
 
 
 def per_prompt_generators(
-    generator: torch.Generator | Sequence[torch.Generator] | None, seed: int | Sequence[int] | None, count: int
+    generator: torch.Generator | Sequence[torch.Generator] | None,
+    seed: int | Sequence[int] | None,
+    count: int,
 ) -> list[torch.Generator]:
     """One CPU generator for each prompt."""
     if (generator is None) == (seed is None):

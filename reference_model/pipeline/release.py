@@ -28,10 +28,16 @@ def load_pipeline(version: str = "v2", device: str = "cpu") -> ReferenceVideoPip
     else:
         folder = Path(version)
         if not (folder / "manifest.json").exists():
-            raise ValueError(f"{version!r} is neither a released version ({', '.join(VERSIONS)}) nor a folder with a manifest.json")
+            raise ValueError(
+                f"{version!r} is neither a released version ({', '.join(VERSIONS)}) nor a folder with a manifest.json"
+            )
     check(folder)
-    pipeline = ReferenceVideoPipeline.from_pretrained(folder, torch_dtype=torch.float32, local_files_only=True)
+    pipeline = ReferenceVideoPipeline.from_pretrained(folder, local_files_only=True, low_cpu_mem_usage=False)
     pipeline.set_progress_bar_config(disable=True)
+    for model in pipeline.components.values():
+        if isinstance(model, torch.nn.Module):
+            for parameter in model.parameters():
+                parameter.data = parameter.data.float()
     # Numbers below 1e-38 cost a CPU hundreds of cycles and change no pixel.
     torch.set_flush_denormal(True)
     return pipeline.to(device)  # type: ignore[no-any-return]
@@ -41,15 +47,17 @@ def build(text: Path, tracks: Path, base: Path, refiner: Path | None) -> Referen
     """A pipeline from the weights files of training runs."""
     words = list(Tokenizer.of_world().words)
     state = load_file(text)
-    encoder = {name.removeprefix("encoder."): value for name, value in state.items() if name.startswith("encoder.")}
+    encoder = {
+        name.removeprefix("encoder."): value for name, value in state.items() if name.startswith("encoder.")
+    }
     return ReferenceVideoPipeline(
         text_encoder=_fill(TextModel(words), encoder),
         tracks=_fill(TracksModel(), load_file(tracks)),
         base=_fill(PainterModel(), load_file(base)),
         refiner=None if refiner is None else _fill(RefinerModel(), load_file(refiner)),
         tracks_scheduler=EDMEulerScheduler(sigma_min=0.02, sigma_max=20.0, sigma_data=1.0),
-        base_scheduler=EDMEulerScheduler(sigma_min=0.02, sigma_max=20.0, sigma_data=0.5),
-        refiner_scheduler=EDMEulerScheduler(sigma_min=0.02, sigma_max=10.0, sigma_data=0.5),
+        base_scheduler=EDMEulerScheduler(sigma_min=0.1, sigma_max=20.0, sigma_data=0.5),
+        refiner_scheduler=EDMEulerScheduler(sigma_min=0.1, sigma_max=10.0, sigma_data=0.5),
     )
 
 
@@ -77,7 +85,10 @@ def save(pipeline: ReferenceVideoPipeline, folder: Path, note: dict[str, object]
 def save_encoders(weights: Path, folder: Path, note: dict[str, object]) -> None:
     """Writes the judging encoders' folder: float16 parameters, vocabulary, manifest."""
     folder.mkdir(parents=True, exist_ok=True)
-    state = {name: value.half() if value.is_floating_point() else value for name, value in load_file(weights).items()}
+    state = {
+        name: value.half() if value.is_floating_point() else value
+        for name, value in load_file(weights).items()
+    }
     save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
     Tokenizer.of_world().save(folder / "tokenizer.json")
     content = {**note, "sha256": digests(folder)}
@@ -86,7 +97,9 @@ def save_encoders(weights: Path, folder: Path, note: dict[str, object]) -> None:
 
 def main() -> None:
     """Command line: assemble a version, or the encoders' folder, from training folders."""
-    parser = argparse.ArgumentParser(prog="python -m reference_model.pipeline.release", description=main.__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m reference_model.pipeline.release", description=main.__doc__
+    )
     for name in ("text", "tracks", "base", "refiner", "encoders"):
         parser.add_argument(f"--{name}", type=Path, help="model.safetensors of the run")
     parser.add_argument("--out", type=Path, required=True)

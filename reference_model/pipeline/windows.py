@@ -32,7 +32,12 @@ def blended(num_frames: int, estimate: Callable[[int, int], Tensor]) -> Tensor:
     weights = torch.zeros(num_frames)
     for first, end in spans:
         part = estimate(first, end)
-        ramp = torch.arange(1, end - first + 1).minimum(torch.arange(end - first, 0, -1)).clamp(max=OVERLAP).float()
+        ramp = (
+            torch.arange(1, end - first + 1)
+            .minimum(torch.arange(end - first, 0, -1))
+            .clamp(max=OVERLAP)
+            .float()
+        )
         ramp = ramp.to(part.device)
         if total is None:
             total = part.new_zeros(part.shape[0], num_frames, *part.shape[2:])

@@ -36,10 +36,17 @@ def camera_of(seg: Segmentation) -> str:
     errors = []
     for dx, dy, zoom in moves:
         # The pixel at p in the later frame was at p * zoom + move in the earlier one.
-        px, py = torch.meshgrid((x * zoom + dx) * half / (width / 2), (y * zoom + dy) * half / (height / 2), indexing="xy")
+        px, py = torch.meshgrid(
+            (x * zoom + dx) * half / (width / 2), (y * zoom + dy) * half / (height / 2), indexing="xy"
+        )
         grid = torch.stack([px, py], -1)[None].expand(frames - GAP, -1, -1, -1)
-        earlier, later = torch.stack([pattern[:-GAP], ground[:-GAP]], 1), torch.stack([pattern[GAP:], ground[GAP:]], 1)
+        earlier, later = (
+            torch.stack([pattern[:-GAP], ground[:-GAP]], 1),
+            torch.stack([pattern[GAP:], ground[GAP:]], 1),
+        )
         moved = F.grid_sample(earlier, grid, align_corners=False, padding_mode="zeros")
         inside = moved[:, 1:] * later[:, 1:] * (moved[:, 1:] > 0.9)
-        errors.append(float((((moved[:, :1] - later[:, :1]) ** 2) * inside).sum() / inside.sum().clamp(min=1)))
+        errors.append(
+            float((((moved[:, :1] - later[:, :1]) ** 2) * inside).sum() / inside.sum().clamp(min=1))
+        )
     return names[int(np.argmin(errors))]

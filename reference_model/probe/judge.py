@@ -117,13 +117,23 @@ def _link(
             if not free:
                 break
             here = last[item]
-            pick = free[0] if here is None else min(
-                free, key=lambda index: np.hypot(measured[index][1][0] - here[0], measured[index][1][1] - here[1])
+            pick = (
+                free[0]
+                if here is None
+                else min(
+                    free,
+                    key=lambda index: np.hypot(
+                        measured[index][1][0] - here[0], measured[index][1][1] - here[1]
+                    ),
+                )
             )
             free.remove(pick)
             outline, centre, area = measured[pick]
             last[item] = centre
-            x[item, frame], y[item, frame] = (centre[0] - size[1] / 2) * unit, (centre[1] - size[0] / 2) * unit
+            x[item, frame], y[item, frame] = (
+                (centre[0] - size[1] / 2) * unit,
+                (centre[1] - size[0] / 2) * unit,
+            )
             radius[item, frame] = np.sqrt(area / np.pi) * unit
             cost, angle = costs(outline)
             shape_cost[item].append(cost * _visible(centre, np.sqrt(area / np.pi), size))
@@ -275,7 +285,9 @@ def agrees(seen: Observation, expect: Mapping[str, object]) -> dict[str, bool]:
         elif name == "camera":
             result[name] = seen.camera == value
         elif name == "relation" and not sepia:
-            result[name] = first is not None and second is not None and relation_holds(str(value), first, second)
+            result[name] = (
+                first is not None and second is not None and relation_holds(str(value), first, second)
+            )
     return result
 
 
@@ -297,4 +309,4 @@ def _match(seen: Observation, expect: Mapping[str, object]) -> tuple[ObjectTrack
     return first, second
 
 
-__all__ = ["SHADED", "Observation", "ObjectTrack", "agrees", "motion_of", "observe", "relation_holds"]
+__all__ = ["SHADED", "ObjectTrack", "Observation", "agrees", "motion_of", "observe", "relation_holds"]

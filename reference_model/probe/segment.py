@@ -59,7 +59,9 @@ def segment(clip: Array) -> Segmentation:
     """Finds background and grading by how well their tones and the palette explain all pixels."""
     sample = clip[:: max(1, len(clip) // 6)].reshape(-1, 3)
     _, background, grading = max(
-        (_evidence(sample, background, grading), background, grading) for grading in GRADINGS for background in GROUNDS
+        (_evidence(sample, background, grading), background, grading)
+        for grading in GRADINGS
+        for background in GROUNDS
     )
     distance, pattern = ground_distance(clip, background, grading)
     mask = distance > 0.5 * _contrast(clip, distance, TOLERANCE[grading])
@@ -97,7 +99,13 @@ def _evidence(sample: Array, background: str, grading: str) -> float:
         nearest = np.linalg.norm(objects[:, None] - every[None], axis=-1).min(1)
         known = float((nearest < 1.5 * tolerance).mean())
     closeness = float(np.exp(-distance[ground].mean() / (0.3 * tolerance)))
-    return float(ground.mean()) - 2.0 * surprise + 0.4 * (crisp - 0.5) + 0.25 * known * min(1, len(objects) / 80) + 0.3 * closeness
+    return (
+        float(ground.mean())
+        - 2.0 * surprise
+        + 0.4 * (crisp - 0.5)
+        + 0.25 * known * min(1, len(objects) / 80)
+        + 0.3 * closeness
+    )
 
 
 def _contrast(clip: Array, distance: Array, tolerance: float) -> Array:
@@ -132,8 +140,10 @@ def _colours(clip: Array, mask: NDArray[np.bool_], grading: str) -> NDArray[np.i
     nearest = distances.argmin(1)
     sure = distances.min(1) < 2 * TOLERANCE[grading]
     inner = np.stack([ndimage.binary_erosion(frame) for frame in mask])[mask]
-    votes = np.bincount(nearest[sure & inner], minlength=len(bright)) if (sure & inner).any() else np.bincount(
-        nearest, minlength=len(bright)
+    votes = (
+        np.bincount(nearest[sure & inner], minlength=len(bright))
+        if (sure & inner).any()
+        else np.bincount(nearest, minlength=len(bright))
     )
     present = np.flatnonzero(votes >= max(3, 0.16 * votes.sum()))
     if len(present) == 0:
@@ -149,7 +159,9 @@ def _colours(clip: Array, mask: NDArray[np.bool_], grading: str) -> NDArray[np.i
     return label
 
 
-def _spread(label: NDArray[np.int64], mask: NDArray[np.bool_], certain: NDArray[np.bool_]) -> NDArray[np.int64]:
+def _spread(
+    label: NDArray[np.int64], mask: NDArray[np.bool_], certain: NDArray[np.bool_]
+) -> NDArray[np.int64]:
     """Pixels of unsure colour (edges, outlines) take the label of the nearest sure one."""
     result = label.copy()
     for frame in range(len(label)):

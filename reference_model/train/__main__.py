@@ -26,9 +26,13 @@ def main() -> None:
     parser.add_argument("stage", choices=[*STAGES])
     parser.add_argument("--config", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True, help="folder of checkpoints, log and sheets")
-    parser.add_argument("--until", type=int, help="stop at this step of the config's steps; run again to go on")
+    parser.add_argument(
+        "--until", type=int, help="stop at this step of the config's steps; run again to go on"
+    )
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a setting (paths)")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="override a setting (paths)"
+    )
     arguments = parser.parse_args()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "0")) or torch.get_num_threads())
     config = Config.load(arguments.config)
@@ -39,7 +43,7 @@ def main() -> None:
         config.settings[key] = value
     module, _, name = STAGES[config.stage].partition(":")
     stage = getattr(importlib.import_module(module), name)(config, torch.device(arguments.device))
-    train(config, stage, arguments.out, arguments.until, say=lambda line: print(line, flush=True))  # noqa: T201
+    train(config, stage, arguments.out, arguments.until, say=lambda line: print(line, flush=True))
 
 
 main()

@@ -45,7 +45,9 @@ class BaseStage:
         clean = batch.frames(height, width)
         sigma = draw_sigma(len(clean), SIGMA_MEAN, SIGMA_SPREAD, draw.noise).clamp(SIGMA_LOW, SIGMA_HIGH)
         noise = clip_noise(clean.shape, draw.noise)
-        return paint_losses(module, batch, clean, batch.text, sigma.to(self.device), noise.to(self.device)).mean()
+        return paint_losses(
+            module, batch, clean, batch.text, sigma.to(self.device), noise.to(self.device)
+        ).mean()
 
     def probe(self, module: nn.Module, folder: Path, step: int) -> dict[str, float]:
         """Caption-swap gaps, pixel error of samples on exact layouts, and a sheet of them above the truth."""
@@ -54,15 +56,26 @@ class BaseStage:
         pairs = [training_pair(draw.scenes, empty=0, fragment=0) for _ in range(12)]
         times = [frame_times(FRAMES)[::3]] * len(pairs)
         batch = batch_of(
-            [p[0] for p in pairs], [p[1].text for p in pairs], times, self.encoder, self.tokenizer, self.device
+            [p[0] for p in pairs],
+            [p[1].text for p in pairs],
+            times,
+            self.encoder,
+            self.tokenizer,
+            self.device,
         )
         truth = batch.frames(SIZE, SIZE)
         plan = module.plan(draw_layout(batch.objects, batch.camera, batch.phase, SIZE, SIZE), batch.text)
         noise = clip_noise(truth.shape, draw.noise).to(self.device)
         made = sample_euler(
-            lambda x, sigma: module.denoise(x, sigma, plan, batch.text), noise, karras_sigmas(8, SIGMA_LOW, SIGMA_HIGH)
+            lambda x, sigma: module.denoise(x, sigma, plan, batch.text),
+            noise,
+            karras_sigmas(8, SIGMA_LOW, SIGMA_HIGH),
         )
-        save_sheet([row for pair in zip(made, truth, strict=True) for row in pair], folder / "sheets" / f"{step:06d}.png", every=1)
+        save_sheet(
+            [row for pair in zip(made, truth, strict=True) for row in pair],
+            folder / "sheets" / f"{step:06d}.png",
+            every=1,
+        )
         return figures | {"sample_mse": float(((made - truth) ** 2).mean())}
 
     def _gap(self, module: nn.Module, attribute: str, count: int = 48) -> float:
@@ -75,16 +88,22 @@ class BaseStage:
                 scenes.append(scene)
                 captions.append(pair)
         times = [stretch(draw.scenes, 1) for _ in scenes]
-        batch = batch_of(scenes, [pair[0] for pair in captions], times, self.encoder, self.tokenizer, self.device)
+        batch = batch_of(
+            scenes, [pair[0] for pair in captions], times, self.encoder, self.tokenizer, self.device
+        )
         clean = batch.frames(SIZE, SIZE)
         sigma = draw_sigma(count, 0.5, 1.0, draw.noise).to(self.device)
         noise = clip_noise(clean.shape, draw.noise).to(self.device)
         wrong = encode_texts(self.encoder, self.tokenizer, [pair[1] for pair in captions], self.device)
-        losses = [paint_losses(module, batch, clean, text, sigma, noise).mean() for text in (batch.text, wrong)]
+        losses = [
+            paint_losses(module, batch, clean, text, sigma, noise).mean() for text in (batch.text, wrong)
+        ]
         return float(losses[1] / losses[0] - 1)
 
 
-def paint_losses(module: nn.Module, batch: Batch, clean: Tensor, text: Tensor, sigma: Tensor, noise: Tensor) -> Tensor:
+def paint_losses(
+    module: nn.Module, batch: Batch, clean: Tensor, text: Tensor, sigma: Tensor, noise: Tensor
+) -> Tensor:
     """Squared error of the raw output for each clip (B,); pixels that an object covers count more."""
     layout = draw_layout(batch.objects, batch.camera, batch.phase, *clean.shape[-2:])
     by = scales(sigma, SIGMA_DATA, clean.ndim)

@@ -29,7 +29,9 @@ def load_text_encoder(path: Path, tokenizer: Tokenizer) -> TextEncoder:
 
 
 @torch.no_grad()
-def encode_texts(encoder: TextEncoder, tokenizer: Tokenizer, texts: Sequence[str], device: torch.device) -> Tensor:
+def encode_texts(
+    encoder: TextEncoder, tokenizer: Tokenizer, texts: Sequence[str], device: torch.device
+) -> Tensor:
     """Summaries (B, SLOTS + 1, width) of plain texts, in batches of similar length."""
     order = sorted(range(len(texts)), key=lambda index: len(texts[index].split()))
     result = torch.empty(len(texts), encoder.query.shape[0], encoder.query.shape[1], device=device)
@@ -39,7 +41,9 @@ def encode_texts(encoder: TextEncoder, tokenizer: Tokenizer, texts: Sequence[str
     return result
 
 
-def training_pair(rng: random.Random, empty: float = 0.1, fragment: float = 0.06, aspect: float = 1.0) -> tuple[Scene, Caption]:
+def training_pair(
+    rng: random.Random, empty: float = 0.1, fragment: float = 0.06, aspect: float = 1.0
+) -> tuple[Scene, Caption]:
     """A scene and what its caption says: usually a sentence, sometimes a fragment, sometimes nothing (for guidance)."""
     scene = sample_scene(rng, SceneOptions(aspect=aspect))
     draw = rng.random()
@@ -77,12 +81,31 @@ def _change(scene: Scene, attribute: str, rng: random.Random) -> Scene | None:
     if attribute == "colour":
         return alike(colour=_other(rng, COLOURS, first.colour))
     if attribute == "size" and scene.relation is None:
-        return alike(size={"small": "large", "large": "small", "medium": "large" if single else "small"}[first.size])
-    if attribute == "count" and scene.relation is None and scene.camera == "static" and len(first.motions) == 1:
+        return alike(
+            size={"small": "large", "large": "small", "medium": "large" if single else "small"}[first.size]
+        )
+    if (
+        attribute == "count"
+        and scene.relation is None
+        and scene.camera == "static"
+        and len(first.motions) == 1
+    ):
         count = rng.choice([n for n in (1, 2, 3) if n != len(scene.objects)])
         return replace(scene, objects=(first,) * count)
-    if attribute == "motion" and scene.relation is None and len(first.motions) == 1 and scene.camera == "static":
-        opposite = {"left": "right", "right": "left", "up": "down", "down": "up", "grow": "shrink", "shrink": "grow"}
+    if (
+        attribute == "motion"
+        and scene.relation is None
+        and len(first.motions) == 1
+        and scene.camera == "static"
+    ):
+        opposite = {
+            "left": "right",
+            "right": "left",
+            "up": "down",
+            "down": "up",
+            "grow": "shrink",
+            "shrink": "grow",
+        }
         motion = first.motions[0]
         return alike(motions=(opposite.get(motion) or _other(rng, ("left", "right", "up", "down"), motion),))
     if attribute == "events" and len(first.motions) == 2:
@@ -90,7 +113,9 @@ def _change(scene: Scene, attribute: str, rng: random.Random) -> Scene | None:
     if attribute == "relation" and scene.relation is not None:
         return replace(scene, relation=_other(rng, RELATIONS, scene.relation))
     if attribute == "camera" and scene.camera != "static":
-        return replace(scene, camera=_other(rng, [name for name in CAMERAS if name != "static"], scene.camera))
+        return replace(
+            scene, camera=_other(rng, [name for name in CAMERAS if name != "static"], scene.camera)
+        )
     if attribute == "background":
         return replace(scene, background=_other(rng, BACKGROUNDS, scene.background))
     if attribute == "style":
@@ -100,5 +125,3 @@ def _change(scene: Scene, attribute: str, rng: random.Random) -> Scene | None:
 
 def _other(rng: random.Random, values: Sequence[str] | dict[str, tuple[str, ...]], value: str) -> str:
     return rng.choice([name for name in values if name != value])
-
-

@@ -13,7 +13,16 @@ from reference_model.text import Tokenizer, grounding_targets
 from reference_model.train.data import SWAPS, swapped
 from reference_model.train.loop import Config, Draw
 from reference_model.train.text import any_caption
-from reference_model.world import Scene, SceneOptions, describe, frame_times, render, sample_scene, scene_appearance, scene_tracks
+from reference_model.world import (
+    Scene,
+    SceneOptions,
+    describe,
+    frame_times,
+    render,
+    sample_scene,
+    scene_appearance,
+    scene_tracks,
+)
 
 
 class EncodersStage:
@@ -29,7 +38,9 @@ class EncodersStage:
 
     def loss(self, module: nn.Module, draw: Draw) -> Tensor:
         """One batch."""
-        scenes = [sample_scene(draw.scenes, SceneOptions(held_out="include")) for _ in range(self.config.batch)]
+        scenes = [
+            sample_scene(draw.scenes, SceneOptions(held_out="include")) for _ in range(self.config.batch)
+        ]
         features = module.features(clips_of(scenes, self.device, draw))
         loss = _factor_loss(module, features, factor_targets(scenes).to(self.device))
         right, wrong = [], []
@@ -42,8 +53,13 @@ class EncodersStage:
         rows = torch.arange(len(scenes), device=self.device)
         loss = loss + F.cross_entropy(scores, rows) + 0.5 * F.cross_entropy(scores[:, : len(scenes)].T, rows)
         captions = [any_caption(draw.scenes, "include") for _ in range(32)]
-        logits = module.grounding(module.text(self.tokenizer([caption.text for caption in captions]).to(self.device)))
-        grounded = [F.cross_entropy(logits[n].flatten(0, -2), t.flatten().to(self.device)) for n, t in grounding_targets(captions).items()]
+        logits = module.grounding(
+            module.text(self.tokenizer([caption.text for caption in captions]).to(self.device))
+        )
+        grounded = [
+            F.cross_entropy(logits[n].flatten(0, -2), t.flatten().to(self.device))
+            for n, t in grounding_targets(captions).items()
+        ]
         return loss + torch.stack(grounded).mean()
 
     def probe(self, module: nn.Module, folder: Path, step: int) -> dict[str, float]:
@@ -51,7 +67,10 @@ class EncodersStage:
         draw = Draw.of(self.config.seed, 0, "probe")
         scenes = [sample_scene(draw.scenes, SceneOptions(held_out="include")) for _ in range(256)]
         features = torch.cat(
-            [module.features(clips_of(scenes[start : start + 64], self.device, None)) for start in range(0, len(scenes), 64)]
+            [
+                module.features(clips_of(scenes[start : start + 64], self.device, None))
+                for start in range(0, len(scenes), 64)
+            ]
         )
         targets = factor_targets(scenes).to(self.device)
         figures = {}
@@ -60,10 +79,14 @@ class EncodersStage:
             hits = module.heads[name](features).argmax(-1) == targets[:, column]
             figures[name] = float(hits[known].float().mean())
         embedded = module.embed_features(features)
-        texts = self.tokenizer([describe(scene, draw.scenes, full=True).text for scene in scenes]).to(self.device)
+        texts = self.tokenizer([describe(scene, draw.scenes, full=True).text for scene in scenes]).to(
+            self.device
+        )
         scores = embedded @ module.embed_tokens(texts).T
         blocks = [scores[at : at + 64, at : at + 64] for at in range(0, 256, 64)]
-        figures["retrieval_64"] = sum(float((b.argmax(1) == torch.arange(64, device=b.device)).float().mean()) for b in blocks) / 4
+        figures["retrieval_64"] = (
+            sum(float((b.argmax(1) == torch.arange(64, device=b.device)).float().mean()) for b in blocks) / 4
+        )
         for name in SWAPS:
             wins = []
             for row, scene in enumerate(scenes):
@@ -86,7 +109,12 @@ def clips_of(scenes: list[Scene], device: torch.device, draw: Draw | None) -> Te
     blur = torch.rand(count, 1, 1, 1, 1, generator=draw.noise).to(device) * 0.7
     grain = torch.rand(count, 1, 1, 1, 1, generator=draw.noise).to(device) ** 2 * 0.2
     tint = torch.randn(count, 1, 3, 1, 1, generator=draw.noise).to(device) * 0.03
-    return clips + (soft - clips) * blur + grain * torch.randn(clips.shape, generator=draw.noise).to(device) + tint
+    return (
+        clips
+        + (soft - clips) * blur
+        + grain * torch.randn(clips.shape, generator=draw.noise).to(device)
+        + tint
+    )
 
 
 def factor_targets(scenes: list[Scene]) -> Tensor:
@@ -103,7 +131,11 @@ def factor_targets(scenes: list[Scene]) -> Tensor:
             facts["then"] = first.motions[-1]
         else:
             second = scene.objects[1]
-            facts |= {"relation": scene.relation, "second_object": second.shape, "second_colour": second.colour}
+            facts |= {
+                "relation": scene.relation,
+                "second_object": second.shape,
+                "second_colour": second.colour,
+            }
         rows.append([values.index(facts[name]) if name in facts else -1 for name, values in FACTORS.items()])
     return torch.tensor(rows)
 

@@ -46,7 +46,9 @@ class Config:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
         unknown = sorted(set(data) - set(cls.__dataclass_fields__))
         if unknown:
-            raise ValueError(f"{path}: unknown key {unknown[0]!r}; known keys: {', '.join(cls.__dataclass_fields__)}")
+            raise ValueError(
+                f"{path}: unknown key {unknown[0]!r}; known keys: {', '.join(cls.__dataclass_fields__)}"
+            )
         return cls(**data)
 
 
@@ -73,7 +75,9 @@ class Draw:
     @classmethod
     def of(cls, seed: int, step: int, purpose: str = "train") -> Draw:
         """Generators that depend on seed, step and purpose only."""
-        key = int.from_bytes(hashlib.blake2b(f"{purpose}/{seed}/{step}".encode(), digest_size=7).digest(), "big")
+        key = int.from_bytes(
+            hashlib.blake2b(f"{purpose}/{seed}/{step}".encode(), digest_size=7).digest(), "big"
+        )
         return cls(random.Random(key), torch.Generator().manual_seed(key))
 
 
@@ -84,7 +88,9 @@ def learning_rate(config: Config, step: int) -> float:
     return config.learning_rate * min(1.0, (step + 1) / config.warmup) * fall
 
 
-def train(config: Config, stage: Stage, folder: Path, until: int | None = None, say: Callable[[str], None] = print) -> Path:
+def train(
+    config: Config, stage: Stage, folder: Path, until: int | None = None, say: Callable[[str], None] = print
+) -> Path:
     """Trains (or resumes) in `folder`; returns the file of the averaged weights.
 
     Writes `checkpoint.pt` (everything needed to resume), `model.safetensors` (average of the weights), `log.jsonl`.
@@ -121,7 +127,9 @@ def train(config: Config, stage: Stage, folder: Path, until: int | None = None, 
         loss.backward()  # type: ignore[no-untyped-call]
         norm = nn.utils.clip_grad_norm_(module.parameters(), config.clip)
         if not bool(torch.isfinite(norm)):
-            raise FloatingPointError(f"{folder}: gradient not finite at step {step}; lower learning_rate and resume")
+            raise FloatingPointError(
+                f"{folder}: gradient not finite at step {step}; lower learning_rate and resume"
+            )
         optimiser.step()
         step += 1
         keep = min(config.ema, (1 + step) / (10 + step))
@@ -133,7 +141,11 @@ def train(config: Config, stage: Stage, folder: Path, until: int | None = None, 
                     average[name].copy_(value)
         window.append(float(loss.detach()))
         if step % config.log_every == 0 or step == last:
-            row = {"step": step, "loss": sum(window) / len(window), "seconds": round(time.monotonic() - started, 1)}
+            row = {
+                "step": step,
+                "loss": sum(window) / len(window),
+                "seconds": round(time.monotonic() - started, 1),
+            }
             window = []
             _log(folder, row, say)
         if step % config.probe_every == 0 or step == last:
@@ -143,7 +155,9 @@ def train(config: Config, stage: Stage, folder: Path, until: int | None = None, 
     return folder / "model.safetensors"
 
 
-def _probe(stage: Stage, module: nn.Module, average: dict[str, Tensor], folder: Path, step: int) -> dict[str, float]:
+def _probe(
+    stage: Stage, module: nn.Module, average: dict[str, Tensor], folder: Path, step: int
+) -> dict[str, float]:
     raw = {name: value.detach().clone() for name, value in module.state_dict().items()}
     module.load_state_dict(average)
     module.eval()

@@ -56,12 +56,20 @@ def batch_of(
 
 
 def draw_batch(
-    rng: random.Random, count: int, frames: int, aspect: float, encoder: TextEncoder, tokenizer: Tokenizer, device: torch.device
+    rng: random.Random,
+    count: int,
+    frames: int,
+    aspect: float,
+    encoder: TextEncoder,
+    tokenizer: Tokenizer,
+    device: torch.device,
 ) -> Batch:
     """Training pairs: one aspect for the batch, an own stretch of time for each clip."""
     pairs = [training_pair(rng, aspect=aspect) for _ in range(count)]
     times = [stretch(rng, frames) for _ in range(count)]
-    return batch_of([scene for scene, _ in pairs], [c.text for _, c in pairs], times, encoder, tokenizer, device)
+    return batch_of(
+        [scene for scene, _ in pairs], [c.text for _, c in pairs], times, encoder, tokenizer, device
+    )
 
 
 def save_sheet(rows: Sequence[Tensor], path: Path, zoom: int = 2, every: int = 3) -> None:

@@ -11,9 +11,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from reference_model.diffusion import clip_noise, draw_sigma, karras_sigmas, sample_euler, scales
+from reference_model.diffusion import clip_noise, draw_sigma, karras_sigmas, sample_euler
 from reference_model.layout import draw_layout
-from reference_model.networks import SIGMA_DATA, Painter, Refiner
+from reference_model.networks import Painter, Refiner, mixing
 from reference_model.strength import DRAFT_HIGH, DRAFT_LOW, draft_sigma, enlarge, start_sigma
 from reference_model.text import Tokenizer
 from reference_model.train.data import load_text_encoder, training_pair
@@ -27,6 +27,9 @@ SIGMA_LOW, SIGMA_HIGH = 0.01, 10.0
 SIZE = 64
 RESTYLE_ABOVE = 0.25
 """From this draft noise on, some drafts are of another style than the caption's, so strong refining can restyle."""
+
+RESTYLED_SHARE = 0.08
+"""Weight of such clips in the loss."""
 
 
 class RefinerStage:
@@ -56,14 +59,23 @@ class RefinerStage:
         level = DRAFT_LOW * (DRAFT_HIGH / DRAFT_LOW) ** spread
         restyle = [float(value) > RESTYLE_ABOVE and draw.scenes.random() < 0.35 for value in level]
         draft = self.draft(batch, restyle, height, width, draw)
-        draft = draft + clip_noise(draft.shape, draw.noise).to(self.device) * level.view(-1, 1, 1, 1, 1).to(self.device)
-        sigma = draw_sigma(len(clean), SIGMA_MEAN, SIGMA_SPREAD, draw.noise).clamp(SIGMA_LOW, SIGMA_HIGH).to(self.device)
+        draft = draft + clip_noise(draft.shape, draw.noise).to(self.device) * level.view(-1, 1, 1, 1, 1).to(
+            self.device
+        )
+        sigma = (
+            draw_sigma(len(clean), SIGMA_MEAN, SIGMA_SPREAD, draw.noise)
+            .clamp(SIGMA_LOW, SIGMA_HIGH)
+            .to(self.device)
+        )
         noisy = clean + clip_noise(clean.shape, draw.noise).to(self.device) * sigma.view(-1, 1, 1, 1, 1)
-        by, other = scales(sigma, SIGMA_DATA, 5), scales(level.to(self.device), SIGMA_DATA, 5)
-        output = module(by.into * noisy, by.noise, other.into * draft, other.noise, batch.text)
-        target = (clean - by.skip * noisy) / by.out
-        weight = 1 + 2 * draw_layout(batch.objects, batch.camera, batch.phase, height, width).near.sum(2, keepdim=True)
-        return ((output - target) ** 2 * weight).mean()
+        made = module.denoise(noisy, sigma, draft, level.to(self.device), batch.text)
+        error = (made - clean) / mixing(sigma, level.to(self.device)).out
+        weight = 1 + 2 * draw_layout(batch.objects, batch.camera, batch.phase, height, width).near.sum(
+            2, keepdim=True
+        )
+        # A draft in another style is wrong by far more than `mixing` expects; it must not drown the rest.
+        share = torch.tensor([RESTYLED_SHARE if other else 1.0 for other in restyle], device=self.device)
+        return (error**2 * weight * share.view(-1, 1, 1, 1, 1)).mean()
 
     @torch.no_grad()
     def draft(self, batch: Batch, restyle: list[bool], height: int, width: int, draw: Draw) -> Tensor:
@@ -88,16 +100,23 @@ class RefinerStage:
         draw = Draw.of(self.config.seed, 0, "sheet")
         pairs = [training_pair(draw.scenes, empty=0, fragment=0) for _ in range(12)]
         times = [frame_times(FRAMES)[:6]] * len(pairs)
-        batch = batch_of([p[0] for p in pairs], [p[1].text for p in pairs], times, self.encoder, self.tokenizer, self.device)
+        batch = batch_of(
+            [p[0] for p in pairs],
+            [p[1].text for p in pairs],
+            times,
+            self.encoder,
+            self.tokenizer,
+            self.device,
+        )
         truth = batch.frames(SIZE, SIZE)
         small = degrade(batch.frames(SIZE // 2, SIZE // 2), torch.ones(len(truth), dtype=torch.bool), draw)
         bicubic = enlarge(small, SIZE, SIZE)
         figures = {"psnr_bicubic": psnr(bicubic, truth)}
         rows = {}
-        for strength in (0.3, 0.6):
+        for strength in (0.2, 0.5):
             level = torch.full((len(truth),), draft_sigma(strength), device=self.device)
             draft = bicubic + clip_noise(truth.shape, draw.noise).to(self.device) * level[0]
-            sigmas = karras_sigmas(4, SIGMA_LOW * 2, start_sigma(strength))
+            sigmas = karras_sigmas(4, 0.1, start_sigma(strength))
             noise = clip_noise(truth.shape, draw.noise).to(self.device)
             made = sample_euler(
                 lambda x, sigma, d=draft, lv=level: module.denoise(x, sigma, d, lv, batch.text),
@@ -105,9 +124,11 @@ class RefinerStage:
                 sigmas,
             )
             figures[f"psnr_{strength}"] = psnr(made, truth)
-            figures[f"change_{strength}"] = float((made[:, 1:] - made[:, :-1]).abs().mean() / (truth[:, 1:] - truth[:, :-1]).abs().mean())
+            figures[f"change_{strength}"] = float(
+                (made[:, 1:] - made[:, :-1]).abs().mean() / (truth[:, 1:] - truth[:, :-1]).abs().mean()
+            )
             rows[strength] = made
-        sheet = [row for trio in zip(bicubic, rows[0.3], truth, strict=True) for row in trio]
+        sheet = [row for trio in zip(bicubic, rows[0.2], truth, strict=True) for row in trio]
         save_sheet(sheet, folder / "sheets" / f"{step:06d}.png", zoom=1, every=2)
         return figures
 
@@ -120,11 +141,13 @@ def degrade(small: Tensor, chosen: Tensor, draw: Draw) -> Tensor:
     grain = (torch.rand(count, generator=draw.noise) ** 2 * 0.15).to(small.device).view(-1, 1, 1, 1, 1)
     shift = (torch.randn(count, 1, 3, 1, 1, generator=draw.noise) * 0.03).to(small.device)
     noise = torch.randn(small.shape, generator=draw.noise).to(small.device)
-    return torch.where(chosen.to(small.device).view(-1, 1, 1, 1, 1), small + (soft - small) * blur + grain * noise + shift, small)
+    return torch.where(
+        chosen.to(small.device).view(-1, 1, 1, 1, 1),
+        small + (soft - small) * blur + grain * noise + shift,
+        small,
+    )
 
 
 def psnr(made: Tensor, truth: Tensor) -> float:
     """Peak signal-to-noise ratio in dB of frames in [-1, 1]."""
     return 10 * math.log10(4 / float(((made.clamp(-1, 1) - truth) ** 2).mean()))
-
-

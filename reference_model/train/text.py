@@ -69,7 +69,9 @@ class TextStage:
         unknown &= tokens > 1
         logits = module(torch.where(unknown, 1, tokens).to(self.device))
         targets = grounding_targets(captions)
-        losses = [F.cross_entropy(logits[n].flatten(0, -2), t.flatten().to(self.device)) for n, t in targets.items()]
+        losses = [
+            F.cross_entropy(logits[n].flatten(0, -2), t.flatten().to(self.device)) for n, t in targets.items()
+        ]
         return torch.stack(losses).mean()
 
     def probe(self, module: nn.Module, folder: Path, step: int) -> dict[str, float]:

@@ -30,7 +30,11 @@ class TracksStage:
 
     def build(self) -> nn.Module:
         """The network, its codec fitted to the pool; the pool of tokens and text features is built here too."""
-        settings = {name: self.config.settings[name] for name in ("width", "depth", "heads") if name in self.config.settings}
+        settings = {
+            name: self.config.settings[name]
+            for name in ("width", "depth", "heads")
+            if name in self.config.settings
+        }
         network = TrackNetwork(**settings)
         rng = Draw.of(self.config.seed, 0, "pool").scenes
         scenes, texts, tokens = [], [], []
@@ -52,12 +56,18 @@ class TracksStage:
     def loss(self, module: nn.Module, draw: Draw) -> Tensor:
         """Mean weighted loss of one batch from the pool."""
         rows = torch.randint(len(self.tokens), (self.config.batch,), generator=draw.noise)
-        sigma = draw_sigma(self.config.batch, SIGMA_MEAN, SIGMA_SPREAD, draw.noise).clamp(SIGMA_LOW, SIGMA_HIGH)
+        sigma = draw_sigma(self.config.batch, SIGMA_MEAN, SIGMA_SPREAD, draw.noise).clamp(
+            SIGMA_LOW, SIGMA_HIGH
+        )
         noise = torch.randn(self.config.batch, SLOTS + 1, FEATURES, generator=draw.noise)
         return track_losses(module, *self._rows(rows), sigma.to(self.device), noise.to(self.device)).mean()
 
     def _rows(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        return self.tokens[rows].to(self.device), self.text[rows].to(self.device), self.aspect[rows].to(self.device)
+        return (
+            self.tokens[rows].to(self.device),
+            self.text[rows].to(self.device),
+            self.aspect[rows].to(self.device),
+        )
 
     def probe(self, module: nn.Module, folder: Path, step: int) -> dict[str, float]:
         """Caption-swap gaps, and directions of sampled tracks against the caption's."""
@@ -72,10 +82,17 @@ def random_aspect(rng: random.Random) -> float:
 def tracks_of(scenes: list[Scene]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Exact tracks at KNOTS times, phases and aspects."""
     objects, camera = scene_tracks(scenes, [frame_times(KNOTS)] * len(scenes))
-    return objects, camera, torch.tensor([scene.phase for scene in scenes]), torch.tensor([s.aspect for s in scenes])
+    return (
+        objects,
+        camera,
+        torch.tensor([scene.phase for scene in scenes]),
+        torch.tensor([s.aspect for s in scenes]),
+    )
 
 
-def track_losses(module: nn.Module, clean: Tensor, text: Tensor, aspect: Tensor, sigma: Tensor, noise: Tensor) -> Tensor:
+def track_losses(
+    module: nn.Module, clean: Tensor, text: Tensor, aspect: Tensor, sigma: Tensor, noise: Tensor
+) -> Tensor:
     """Loss of each row (B,): squared error of the raw output, low frequencies weighted up, absent objects down."""
     by = scales(sigma, SIGMA_DATA, clean.ndim)
     output = module(by.into * (clean + noise * sigma[:, None, None]), by.noise, text, aspect)
@@ -90,7 +107,9 @@ def track_losses(module: nn.Module, clean: Tensor, text: Tensor, aspect: Tensor,
 def swap_gaps(module: nn.Module, stage: TracksStage, count: int = 128) -> dict[str, float]:
     """Relative rise of the loss when one attribute of the caption is swapped, for each attribute that moves tracks."""
     figures = {}
-    for attribute in (name for name in SWAPS if name in ("size", "count", "motion", "events", "relation", "camera")):
+    for attribute in (
+        name for name in SWAPS if name in ("size", "count", "motion", "events", "relation", "camera")
+    ):
         draw = Draw.of(stage.config.seed, 0, f"swap-{attribute}")
         scenes, right, wrong = [], [], []
         while len(scenes) < count:
@@ -105,7 +124,14 @@ def swap_gaps(module: nn.Module, stage: TracksStage, count: int = 128) -> dict[s
         sigma = draw_sigma(count, 0.5, 1.2, draw.noise).to(stage.device)
         noise = torch.randn(clean.shape, generator=draw.noise).to(stage.device)
         losses = [
-            track_losses(module, clean, encode_texts(stage.encoder, stage.tokenizer, texts, stage.device), aspect, sigma, noise)
+            track_losses(
+                module,
+                clean,
+                encode_texts(stage.encoder, stage.tokenizer, texts, stage.device),
+                aspect,
+                sigma,
+                noise,
+            )
             for texts in (right, wrong)
         ]
         figures[f"gap_{attribute}"] = float(losses[1].mean() / losses[0].mean() - 1)
@@ -126,14 +152,18 @@ def direction_accuracy(module: nn.Module, stage: TracksStage, count: int = 200) 
     aspect = torch.ones(count, device=stage.device)
     noise = torch.randn(count, SLOTS + 1, FEATURES, generator=draw.noise).to(stage.device)
     tokens = sample_euler(
-        lambda x, sigma: module.denoise(x, sigma, text, aspect), noise, karras_sigmas(24, SIGMA_LOW, SIGMA_HIGH)
+        lambda x, sigma: module.denoise(x, sigma, text, aspect),
+        noise,
+        karras_sigmas(24, SIGMA_LOW, SIGMA_HIGH),
     )
     objects, _, _ = module.codec.decode(tokens, aspect)
     shift = objects[:, 0, -1, 1:3] - objects[:, 0, 0, 1:3]
     angle = torch.atan2(shift[:, 1], shift[:, 0])
     quarter = ((angle / (math.pi / 2)).round().long() % 4).tolist()
     moved = shift.norm(dim=1) > 0.2
-    found = [4 if not far else {0: 1, 1: 3, 2: 0, 3: 2}[q] for far, q in zip(moved.tolist(), quarter, strict=True)]
+    found = [
+        4 if not far else {0: 1, 1: 3, 2: 0, 3: 2}[q] for far, q in zip(moved.tolist(), quarter, strict=True)
+    ]
     counts = objects[:, :, 0, 0].sum(1).long().tolist()
     path = objects[:, 0, :, 1:3]
     rough = (path[:, 2:] - 2 * path[:, 1:-1] + path[:, :-2]).norm(dim=-1).mean()
@@ -142,5 +172,3 @@ def direction_accuracy(module: nn.Module, stage: TracksStage, count: int = 200) 
         "count": sum(c == w[1] for c, w in zip(counts, wanted, strict=True)) / count,
         "roughness_px64": float(rough) * 32,
     }
-
-

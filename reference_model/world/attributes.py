@@ -94,7 +94,13 @@ TEXTURED: tuple[str, ...] = ("checkered", "dotted", "grid")
 MOTIONS: dict[str, tuple[str, ...]] = {
     "still": ("stands still", "stays in place", "rests", "does not move"),
     "left": ("moves left", "moves to the left", "slides left", "travels from right to left", "moving left"),
-    "right": ("moves right", "moves to the right", "slides right", "travels from left to right", "moving right"),
+    "right": (
+        "moves right",
+        "moves to the right",
+        "slides right",
+        "travels from left to right",
+        "moving right",
+    ),
     "up": ("moves up", "rises", "floats upward", "moves upwards", "rising"),
     "down": ("moves down", "falls", "sinks downward", "moves downwards", "falling"),
     "bounce": ("bounces", "bounces up and down", "is bouncing", "bouncing"),
@@ -139,7 +145,14 @@ BACKGROUND_PATTERNS: tuple[str, ...] = (
 
 # Pairs that no training scene shows; generalisation is measured on them.
 HELD_OUT_PAIRS: frozenset[tuple[str, str]] = frozenset(
-    {("red", "heart"), ("blue", "star"), ("yellow", "triangle"), ("green", "cross"), ("purple", "square"), ("cyan", "circle")}
+    {
+        ("red", "heart"),
+        ("blue", "star"),
+        ("yellow", "triangle"),
+        ("green", "cross"),
+        ("purple", "square"),
+        ("cyan", "circle"),
+    }
 )
 
 ATTRIBUTES: dict[str, tuple[str | int, ...]] = {
@@ -157,7 +170,14 @@ ATTRIBUTES: dict[str, tuple[str | int, ...]] = {
 
 def plural_phrase(phrase: str) -> str:
     """The phrase for several subjects: "moves left" -> "move left", "is spinning" -> "are spinning"."""
-    irregular = {"is": "are", "does": "do", "gets": "get", "becomes": "become", "passes": "pass", "bounces": "bounce"}
+    irregular = {
+        "is": "are",
+        "does": "do",
+        "gets": "get",
+        "becomes": "become",
+        "passes": "pass",
+        "bounces": "bounce",
+    }
     verb, _, rest = phrase.partition(" ")
     if verb in irregular:
         verb = irregular[verb]

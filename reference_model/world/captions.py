@@ -74,7 +74,7 @@ def describe_fragment(scene: Scene, rng: random.Random) -> Caption:
 
 
 def article(words: str) -> str:
-    """"a" or "an" in front of `words`."""
+    """ "a" or "an" in front of `words`."""
     return f"an {words}" if words[0] in "aeiou" else f"a {words}"
 
 
@@ -139,5 +139,9 @@ class _Writer:
     def join(self, body: str, parts: list[str]) -> str:
         if self.rng is not None and parts and parts[0].startswith(", ") and self.rng.random() < 0.15:
             body, parts = f"{parts[0][2:]}, {body}", parts[1:]
-        prefix = "" if self.rng is None or self.rng.random() > 0.08 else self.rng.choice(("a video of ", "a clip of "))
+        prefix = (
+            ""
+            if self.rng is None or self.rng.random() > 0.08
+            else self.rng.choice(("a video of ", "a clip of "))
+        )
         return prefix + body + "".join(part if part.startswith(",") else f" {part}" for part in parts)

@@ -26,7 +26,23 @@ from reference_model.world.attributes import (
 )
 from reference_model.world.scenes import RADIUS, UNIT, Scene, SceneObject, compose
 
-FILLERS = {"a", "an", "the", "on", "against", "in", "front", "of", "background", "video", "clip", "and", "first", "then", "style"}
+FILLERS = {
+    "a",
+    "an",
+    "the",
+    "on",
+    "against",
+    "in",
+    "front",
+    "of",
+    "background",
+    "video",
+    "clip",
+    "and",
+    "first",
+    "then",
+    "style",
+}
 GROUP_MOTIONS = ("still", *UNIT, "rotate")
 
 
@@ -104,7 +120,9 @@ def expectations(prompt: str) -> dict[str, object]:
                 if "colour" in pending:
                     expect["second_colour"] = pending["colour"]
             else:
-                raise OutsideWorldError(f"the prompt names more objects than the world can relate: {prompt!r}")
+                raise OutsideWorldError(
+                    f"the prompt names more objects than the world can relate: {prompt!r}"
+                )
             pending = {}
         elif kind == "motion":
             motions.append(str(value))
@@ -116,12 +134,16 @@ def expectations(prompt: str) -> dict[str, object]:
         if "second_object" not in expect:
             raise OutsideWorldError(f"the relation {expect['relation']!r} has no second object: {prompt!r}")
         if motions:
-            raise OutsideWorldError(f"objects of a relation have no motion of their own, but the prompt says {motions[0]!r}")
+            raise OutsideWorldError(
+                f"objects of a relation have no motion of their own, but the prompt says {motions[0]!r}"
+            )
         expect.pop("count", None)
         return expect
     expect.setdefault("count", 1)
     if len(motions) > 2:
-        raise OutsideWorldError(f"the prompt has {len(motions)} motions; the world shows at most two, one after the other")
+        raise OutsideWorldError(
+            f"the prompt has {len(motions)} motions; the world shows at most two, one after the other"
+        )
     if len(motions) == 1:
         expect["motion"] = motions[0]
     elif motions:
@@ -144,17 +166,28 @@ def scene_of(expect: Mapping[str, object], rng: random.Random, aspect: float = 1
     shape = str(expect["object"])
     colour = str(expect.get("colour") or rng.choice(list(COLOURS)))
     camera = str(expect.get("camera", "static"))
-    background = str(expect.get("background") or rng.choice(TEXTURED if camera != "static" else list(BACKGROUNDS)))
+    background = str(
+        expect.get("background") or rng.choice(TEXTURED if camera != "static" else list(BACKGROUNDS))
+    )
     if camera != "static" and background not in TEXTURED:
-        raise OutsideWorldError(f"a camera move cannot be seen on a {background} background; use {', '.join(TEXTURED)}")
-    look = {"background": background, "style": str(expect.get("style", "flat")), "camera": camera, "aspect": aspect}
+        raise OutsideWorldError(
+            f"a camera move cannot be seen on a {background} background; use {', '.join(TEXTURED)}"
+        )
+    look = {
+        "background": background,
+        "style": str(expect.get("style", "flat")),
+        "camera": camera,
+        "aspect": aspect,
+    }
     relation = expect.get("relation")
     if relation is not None:
         if expect.get("size") == "large":
             raise OutsideWorldError("objects of a relation are small or medium; two large ones do not fit")
         others = [name for name in COLOURS if name != colour]
         second = SceneObject(
-            str(expect["second_object"]), str(expect.get("second_colour") or rng.choice(others)), rng.choice(("small", "medium"))
+            str(expect["second_object"]),
+            str(expect.get("second_colour") or rng.choice(others)),
+            rng.choice(("small", "medium")),
         )
         if second.colour == colour and second.shape == shape:
             raise OutsideWorldError("the two objects of a relation must differ in shape or colour")
@@ -166,10 +199,20 @@ def scene_of(expect: Mapping[str, object], rng: random.Random, aspect: float = 1
     if len(motions) == 2 and not set(motions) <= set(EVENTS):
         raise OutsideWorldError(f"events {motions} are not both among {', '.join(EVENTS)}")
     count = int(expect.get("count", 1))  # type: ignore[call-overload]
-    sizes = list(RADIUS) if count == 1 else ["small"] if count == 3 and motions[0] in UNIT else ["small", "medium"]
+    sizes = (
+        list(RADIUS)
+        if count == 1
+        else ["small"]
+        if count == 3 and motions[0] in UNIT
+        else ["small", "medium"]
+    )
     size = str(expect.get("size") or rng.choice(sizes))
     if size not in sizes:
-        raise OutsideWorldError(f"{count} objects with motion {motions[0]!r} must be {' or '.join(sizes)}, not {size}")
+        raise OutsideWorldError(
+            f"{count} objects with motion {motions[0]!r} must be {' or '.join(sizes)}, not {size}"
+        )
     if count > 1 and (len(motions) > 1 or motions[0] not in GROUP_MOTIONS):
-        raise OutsideWorldError(f"several objects can do one of {', '.join(GROUP_MOTIONS)}, not {' then '.join(motions)}")
+        raise OutsideWorldError(
+            f"several objects can do one of {', '.join(GROUP_MOTIONS)}, not {' then '.join(motions)}"
+        )
     return compose(rng, (SceneObject(shape, colour, size, motions),) * count, **look)  # type: ignore[arg-type]

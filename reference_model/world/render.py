@@ -132,7 +132,10 @@ def scene_tracks(scenes: Sequence[Scene], times: Sequence[Sequence[float]]) -> t
 
 def scene_appearance(scenes: Sequence[Scene]) -> Appearance:
     """Appearance indices of the scenes."""
-    shape, colour = torch.zeros(len(scenes), SLOTS, dtype=torch.long), torch.zeros(len(scenes), SLOTS, dtype=torch.long)
+    shape, colour = (
+        torch.zeros(len(scenes), SLOTS, dtype=torch.long),
+        torch.zeros(len(scenes), SLOTS, dtype=torch.long),
+    )
     shade = torch.ones(len(scenes), SLOTS)
     for row, scene in enumerate(scenes):
         for slot, item in enumerate(scene.objects):
@@ -169,9 +172,9 @@ def render(objects: Tensor, camera: Tensor, look: Appearance, height: int, width
         part = Appearance(*(getattr(look, name)[chosen] for name in look.__dataclass_fields__))
         drawn = _draw(objects[chosen], camera[chosen], part, rows, columns, hard)
         if drawn.shape[-2:] != (height, width):
-            drawn = torch.nn.functional.interpolate(drawn.flatten(0, 1), (height, width), mode="nearest-exact").view(
-                *drawn.shape[:3], height, width
-            )
+            drawn = torch.nn.functional.interpolate(
+                drawn.flatten(0, 1), (height, width), mode="nearest-exact"
+            ).view(*drawn.shape[:3], height, width)
         frames[chosen] = drawn
     return frames
 
@@ -217,11 +220,17 @@ def _draw(objects: Tensor, camera: Tensor, look: Appearance, height: int, width:
     return _grade(frames, look.style)
 
 
-def _ground(camera: Tensor, zoom: Tensor, look: Appearance, x: Tensor, y: Tensor, pixel: float, hard: bool) -> Tensor:
+def _ground(
+    camera: Tensor, zoom: Tensor, look: Appearance, x: Tensor, y: Tensor, pixel: float, hard: bool
+) -> Tensor:
     """Gray background (B, T, H, W): plain, or a pattern fixed in the world that the camera moves over."""
     tones = torch.tensor(list(GROUNDS.values()), device=camera.device)[look.background]
-    world_x = (x / zoom + camera[..., 0, None, None] + torch.zeros_like(y)) / CELL + look.phase[:, 0, None, None, None]
-    world_y = (y / zoom + camera[..., 1, None, None] + torch.zeros_like(x)) / CELL + look.phase[:, 1, None, None, None]
+    world_x = (x / zoom + camera[..., 0, None, None] + torch.zeros_like(y)) / CELL + look.phase[
+        :, 0, None, None, None
+    ]
+    world_y = (y / zoom + camera[..., 1, None, None] + torch.zeros_like(x)) / CELL + look.phase[
+        :, 1, None, None, None
+    ]
     soft = pixel / CELL / zoom
 
     def step(distance: Tensor) -> Tensor:
@@ -246,7 +255,10 @@ def _grade(frames: Tensor, style: Tensor) -> Tensor:
     style = style[:, None, None, None, None]
     gray = (frames * frames.new_tensor([0.299, 0.587, 0.114])[:, None, None]).sum(2, keepdim=True)
     toned = 0.2 * frames + 0.8 * gray * frames.new_tensor([1.0, 0.80, 0.55])[:, None, None]
-    dark = frames * frames.new_tensor([0.30, 0.34, 0.50])[:, None, None] + frames.new_tensor([0.0, 0.01, 0.06])[:, None, None]
+    dark = (
+        frames * frames.new_tensor([0.30, 0.34, 0.50])[:, None, None]
+        + frames.new_tensor([0.0, 0.01, 0.06])[:, None, None]
+    )
     frames = torch.where(style == STYLE_INDEX["sepia"], toned, frames)
     return torch.where(style == STYLE_INDEX["night"], dark, frames)
 

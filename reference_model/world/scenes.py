@@ -80,7 +80,9 @@ ZOOM = 0.3
 """Natural logarithm of the change of scale from the middle of a zoom to its end."""
 
 
-def displacement(motions: tuple[str, ...], travel: float, turn: float, time: float) -> tuple[float, float, float, float]:
+def displacement(
+    motions: tuple[str, ...], travel: float, turn: float, time: float
+) -> tuple[float, float, float, float]:
     """Offset x, offset y, change of log radius and of angle at `time` (0 to 1) for one motion or two in order."""
     dx = dy = growth = angle = 0.0
     span = 1.0 / len(motions)
@@ -115,7 +117,9 @@ def sample_scene(rng: random.Random, options: SceneOptions | None = None) -> Sce
     options = options or SceneOptions()
     kind = rng.choice(options.kinds)
     shape, colour = _appearance(rng, options)
-    style = rng.choice(options.styles) if rng.random() < 0.5 and len(options.styles) > 1 else options.styles[0]
+    style = (
+        rng.choice(options.styles) if rng.random() < 0.5 and len(options.styles) > 1 else options.styles[0]
+    )
     attributes: dict[str, object] = {"background": rng.choice(list(BACKGROUNDS)), "style": style}
     if kind == "relation":
         other = _appearance(rng, replace(options, held_out="exclude"))
@@ -123,7 +127,9 @@ def sample_scene(rng: random.Random, options: SceneOptions | None = None) -> Sce
             other = _appearance(rng, replace(options, held_out="exclude"))
         first = SceneObject(shape, colour, rng.choice(("small", "medium")))
         second = SceneObject(*other, rng.choice(("small", "medium")))
-        return compose(rng, (first, second), relation=rng.choice(list(RELATIONS)), aspect=options.aspect, **attributes)
+        return compose(
+            rng, (first, second), relation=rng.choice(list(RELATIONS)), aspect=options.aspect, **attributes
+        )
     if kind == "group":
         count = rng.choice((2, 3))
         motion = rng.choice(("still", "left", "right", "up", "down", "rotate"))
@@ -223,10 +229,18 @@ def _place_group(rng: random.Random, scene: Scene) -> Scene:
         line = (-0.5, 0.5) if count == 2 else (-0.64, 0.0, 0.64)
         spots = [(0.0, at * high) if UNIT[motion][0] else (at * wide, 0.0) for at in line]
     elif count == 2:
-        spots = [(-0.5 * wide, 0.0), (0.5 * wide, 0.0)] if rng.random() < 0.5 else [(0.0, -0.5 * high), (0.0, 0.5 * high)]
+        spots = (
+            [(-0.5 * wide, 0.0), (0.5 * wide, 0.0)]
+            if rng.random() < 0.5
+            else [(0.0, -0.5 * high), (0.0, 0.5 * high)]
+        )
     else:
         flip = rng.choice((-1.0, 1.0))
-        spots = [(-0.54 * wide, 0.44 * flip * high), (0.0, -0.5 * flip * high), (0.54 * wide, 0.44 * flip * high)]
+        spots = [
+            (-0.54 * wide, 0.44 * flip * high),
+            (0.0, -0.5 * flip * high),
+            (0.54 * wide, 0.44 * flip * high),
+        ]
     radius = scene.objects[0].radius if count == 2 or motion not in UNIT else RADIUS["small"]
     reach = radius * REACH
     along = wide if motion in ("left", "right") else high
@@ -237,7 +251,9 @@ def _place_group(rng: random.Random, scene: Scene) -> Scene:
         jitter_x, jitter_y = rng.uniform(-0.04, 0.04), rng.uniform(-0.04, 0.04)
         ux, uy = UNIT.get(motion, (0.0, 0.0))
         placed.append(
-            replace(item, x=x + jitter_x + ux * shift, y=y + jitter_y + uy * shift, radius=radius, travel=travel)
+            replace(
+                item, x=x + jitter_x + ux * shift, y=y + jitter_y + uy * shift, radius=radius, travel=travel
+            )
         )
     return replace(scene, objects=tuple(placed))
 

@@ -1,0 +1,1 @@
+"""Measures a released version: `python -m reference_model.evaluate --weights v2 --prompts 200 --out FOLDER`."""
