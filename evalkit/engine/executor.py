@@ -25,6 +25,7 @@ from typing import Any, Protocol
 from evalkit.errors import EvalkitError, RunError
 
 __all__ = [
+    "STARTS",
     "Executor",
     "InlineExecutor",
     "Job",
@@ -33,9 +34,11 @@ __all__ = [
     "attempt",
     "one_thread",
     "outcomes",
+    "reason_of",
+    "unless_fatal",
 ]
 
-_STARTS = 3
+STARTS = 3
 """Workers that may die one after another while they open the job; then the job is at fault."""
 
 
@@ -90,7 +93,7 @@ class InlineExecutor:
             return
         job.open()
         for index, item in enumerate(items):
-            yield _unless_fatal(attempt(job, index, item))
+            yield unless_fatal(attempt(job, index, item))
 
 
 @dataclass(frozen=True)
@@ -133,7 +136,7 @@ class LocalExecutor:
                     if worker.pipe in ready:
                         message = worker.receive()
                         if isinstance(message, Outcome):
-                            yield _unless_fatal(message)
+                            yield unless_fatal(message)
                         elif isinstance(message, _Opened):
                             deaths = 0
                         elif isinstance(message, _CannotOpen):
@@ -153,7 +156,7 @@ class LocalExecutor:
         self, worker: _Worker, queue: deque[tuple[int, int]], why: str, deaths: int
     ) -> Iterator[Outcome]:
         if worker.item is None:
-            if deaths >= _STARTS:
+            if deaths >= STARTS:
                 raise EvalkitError(f"{why} while it was starting; run with --workers 0 to see where")
             return
         index, tries = worker.item
@@ -258,7 +261,12 @@ def _context() -> Any:
     return context
 
 
-def _unless_fatal(outcome: Outcome) -> Outcome:
+def unless_fatal(outcome: Outcome) -> Outcome:
+    """The outcome.
+
+    Raises:
+        RunError: no further item can succeed either.
+    """
     if outcome.fatal:
         raise RunError(outcome.error or "the run's folder cannot be written")
     return outcome
@@ -298,7 +306,7 @@ def _serve(pipe: Connection, job: Job, environment: dict[str, str]) -> None:
     try:
         job.open()
     except Exception as error:
-        pipe.send(_CannotOpen(_describe(error)))
+        pipe.send(_CannotOpen(reason_of(error)))
         return
     pipe.send(_Opened())
     while True:
@@ -334,13 +342,13 @@ def attempt(job: Job, index: int, item: Any) -> Outcome:
     except Exception as error:
         return Outcome(
             index,
-            error=_describe(error),
+            error=reason_of(error),
             seconds=time.monotonic() - start,
             fatal=isinstance(error, RunError),
         )
 
 
-def _describe(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
     """One line for the row; where it happened only for errors that nobody raised on purpose."""
     if isinstance(error, EvalkitError):
         return str(error)

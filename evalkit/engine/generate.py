@@ -89,6 +89,11 @@ class GenerateJob:
     folder: Path
     _loaded: bool = field(default=False, repr=False)
 
+    @property
+    def needs_gpu(self) -> bool:
+        """Whether a cluster must give its workers a GPU."""
+        return self.device.startswith("cuda")
+
     def open(self) -> None:
         """Load the model's weights."""
         if not self._loaded:

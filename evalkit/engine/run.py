@@ -16,7 +16,7 @@ from evalkit.engine.progress import Progress, Silent
 from evalkit.engine.score import ScoreJob
 from evalkit.engine.scoring import score_clips
 from evalkit.engine.session import Session
-from evalkit.errors import EvalkitError, RunError
+from evalkit.errors import EvalkitError, MissingExtra, RunError
 from evalkit.models.protocol import ModelInfo, VideoModel
 from evalkit.runs.environment import environment
 from evalkit.runs.manifest import MetricRecord
@@ -39,14 +39,25 @@ def make_executor(engine: str, workers: int | None) -> Executor:
     """The executor of `--engine` and `--workers`.
 
     Raises:
-        EvalkitError: an unknown engine or a negative number of workers.
+        EvalkitError: an unknown engine or a wrong number of workers.
+        MissingExtra: Ray is not installed.
     """
     count = default_workers() if workers is None else workers
     if count < 0:
         raise EvalkitError(f"--workers must be 0 (this process only) or more, got {count}")
     if engine == "local":
         return LocalExecutor(count) if count else InlineExecutor()
-    raise EvalkitError(f"unknown engine {engine!r}; known: local")
+    if engine == "ray":
+        import importlib.util
+
+        if importlib.util.find_spec("ray") is None:
+            raise MissingExtra("ray", "ray", "--engine ray")
+        if not count:
+            raise EvalkitError("--engine ray needs at least one worker; use --workers 1 or more")
+        from evalkit.engine.ray import RayExecutor
+
+        return RayExecutor(count)
+    raise EvalkitError(f"unknown engine {engine!r}; known: local, ray")
 
 
 def run_model(

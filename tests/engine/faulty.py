@@ -173,3 +173,23 @@ class Miscounting(Toy):
 
     def generate(self, requests: Sequence[GenerationRequest]) -> list[Video | GenerationFailure]:
         return super().generate(requests)[: max(1, len(requests) - 1)]
+
+
+class KillsItsNode:
+    """A job whose first item on the machine `victim` kills that machine's Ray daemon."""
+
+    def __init__(self, victim: str, marker: Path) -> None:
+        self.victim, self.marker = victim, marker
+
+    def open(self) -> None:
+        pass
+
+    def run(self, item: int) -> tuple[int, str]:
+        import ray
+
+        node = ray.get_runtime_context().get_node_id()
+        if node == self.victim and not self.marker.exists():
+            self.marker.touch()
+            os.kill(os.getppid(), signal.SIGKILL)  # a worker's parent is its machine's raylet
+            hang()
+        return item * item, node
