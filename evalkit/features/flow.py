@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar, Literal
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import torch
 
 from evalkit.errors import EvalkitError, NotApplicable
+from evalkit.features.pixels import bounded_size
 from evalkit.features.protocol import ExtractorSpec, FeatureRequest
 from evalkit.features.requests import LUMA
 
@@ -21,13 +23,14 @@ _PRESETS = ("ultrafast", "fast", "medium")
 
 
 class Flow:
-    """Dense flow by OpenCV's DIS (default) or torchvision's RAFT, on luma (DIS) or RGB (RAFT).
+    """Dense flow by OpenCV's DIS on luma (default), or by torchvision's RAFT on RGB.
 
     Args:
         network: `"dis"`, `"raft_small"` or `"raft_large"`; the RAFT networks need weights.
-        preset: of DIS: `"ultrafast"`, `"fast"` or `"medium"` (four times the time of `"fast"`, but what can be followed
-            agrees better with what people see: see benchmarks/validity).
+        preset: of DIS: `"ultrafast"`, `"fast"` or `"medium"` (four times the time of `"fast"`, but what can be
+            followed agrees better with what people see: see benchmarks/validity).
         short_side: flow is computed with the shorter side reduced to this many pixels.
+        checkpoint: a RAFT weights file of the user's own.
     """
 
     def __init__(
@@ -35,31 +38,50 @@ class Flow:
         network: Literal["dis", "raft_small", "raft_large"] = "dis",
         preset: str = "medium",
         short_side: int = 256,
+        checkpoint: str | None = None,
     ) -> None:
         if network not in ("dis", "raft_small", "raft_large"):
             raise EvalkitError(f"flow: unknown network {network!r}; use 'dis', 'raft_small' or 'raft_large'")
         if preset not in _PRESETS:
             raise EvalkitError(f"flow: unknown DIS preset {preset!r}; use one of {', '.join(_PRESETS)}")
-        self.network, self.preset, self.short_side = network, preset, short_side
+        self.network, self.preset, self.short_side, self.checkpoint = network, preset, short_side, checkpoint
 
     @property
     def requires(self) -> tuple[FeatureRequest, ...]:
-        """Luma of the same size."""
-        if self.short_side == 256:
-            return (FeatureRequest("luma"),)
-        return (FeatureRequest.of("luma", short_side=self.short_side),)
+        """Luma of the same size, for DIS."""
+        if self.network != "dis":
+            return ()
+        return (LUMA,) if self.short_side == 256 else (FeatureRequest.of("luma", short_side=self.short_side),)
+
+    @cached_property
+    def _raft(self) -> tuple[Any, str]:
+        from evalkit.features.networks.raft import load_raft
+
+        return load_raft(self.network, self.checkpoint)
 
     @property
     def spec(self) -> ExtractorSpec:
-        """Identity of the extractor."""
+        """Identity of the extractor; loads RAFT's weights.
+
+        Raises:
+            MissingWeights: RAFT was asked for and its weights are not at hand.
+        """
+        dis = self.network == "dis"
         return ExtractorSpec(
             id="flow",
             version="1",
             subject="clip",
-            title=f"optical flow, OpenCV DIS {self.preset}",
-            preprocessing=f"8-bit luma, short side {self.short_side}",
+            title=f"optical flow, OpenCV DIS {self.preset}"
+            if dis
+            else f"optical flow, torchvision {self.network}",
+            weights_digest="" if dis else self._raft[1],
+            preprocessing=f"{'8-bit luma' if dis else 'RGB -1..1'}, short side {self.short_side}",
             cached=False,
-            citation="Kroeger et al., Fast Optical Flow using Dense Inverse Search, ECCV 2016",
+            citation=(
+                "Kroeger et al., Fast Optical Flow using Dense Inverse Search, ECCV 2016"
+                if dis
+                else "Teed & Deng, RAFT, ECCV 2020"
+            ),
         )
 
     def extract(
@@ -73,9 +95,19 @@ class Flow:
         Raises:
             NotApplicable: the clip has one frame, or is under 16 pixels on a side.
         """
-        luma = inputs[self.requires[0]]["luma"]
-        _check_flow_size(luma)
-        forward, backward = dis_flow(luma, self.preset)
+        assert not isinstance(subject, str)
+        if self.network == "dis":
+            luma = inputs[self.requires[0]]["luma"]
+            _check_flow_size(luma)
+            forward, backward = dis_flow(luma, self.preset)
+            return {"forward": forward, "backward": backward}
+        from evalkit.features.networks.raft import raft_flow
+
+        _check_flow_size(subject.frames[:, 0])
+        height, width = subject.frames.shape[-2:]
+        size = bounded_size(height, width, self.short_side)
+        pixels = torch.nn.functional.interpolate(subject.frames.float(), size=size, mode="area")
+        forward, backward = raft_flow(pixels, self._raft[0])
         return {"forward": forward, "backward": backward}
 
 

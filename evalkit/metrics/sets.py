@@ -64,20 +64,29 @@ class SetBase:
         return (FeatureRequest.of("video", **self._options()),)
 
     def vector(self, clip: ClipFeatures) -> torch.Tensor:
-        """The clip's embedding, `(k, D)`."""
+        """The clip's embedding, `(k, D)`.
+
+        Raises:
+            NotApplicable: the world's encoder is asked about a clip whose prompt is not of that world.
+        """
+        if self.network == "world" and clip.record.prompt is not None:
+            from evalkit.features.registry import load_extractor
+
+            load_extractor(FeatureRequest("world.text")).extract(clip.record.prompt.text, {})
         features = clip.tensor(self.requires()[0], "features")
         return features.reshape(-1, features.shape[-1])
 
-    def protocol(self, generated: int, reference: int) -> str:
-        """Every number behind a value."""
+    def feature_protocol(self) -> str:
+        """How the features were computed: the part of the protocol that a shared reference file must agree with."""
         from evalkit.features.registry import load_extractor
 
         spec = load_extractor(self.requires()[0]).spec
         digest = spec.weights_digest.partition(":")[2] or spec.weights_digest or "analytic"
-        return (
-            f"{self.family}/{spec.id}-v{spec.version}@{digest[:12]}/{spec.preprocessing}{self._suffix()}"
-            f"/n={generated}/m={reference}"
-        )
+        return f"{spec.id}-v{spec.version}@{digest[:12]}/{spec.preprocessing}"
+
+    def protocol(self, generated: int, reference: int) -> str:
+        """Every number behind a value."""
+        return f"{self.family}/{self.feature_protocol()}{self._suffix()}/n={generated}/m={reference}"
 
     def _suffix(self) -> str:
         return ""
