@@ -44,7 +44,7 @@ def test_a_shifted_run_is_further_from_the_reference(make):
 
 
 def test_the_same_model_is_no_clear_change_and_margins_apply(make):
-    a = make("a", sets={"set.kvd": (features(1), REFERENCE)})
+    a = make("a", sets={"set.kvd": (features(7), REFERENCE)})
     b = make("b", sets={"set.kvd": (features(4), REFERENCE)})
     row = compare_runs([a, b]).sets[0]
     assert row.word is Word.NO_CLEAR_CHANGE
