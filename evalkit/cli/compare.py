@@ -44,8 +44,9 @@ def compare(
     from evalkit.compare.write import write_comparison
     from evalkit.runs.store import open_run
 
+    opened = [open_run(run) for run in runs]
     comparison = compare_runs(
-        [open_run(run) for run in runs],
+        opened,
         labels=labels or None,
         metrics=metrics or None,
         margins=dict(parse_margin(text) for text in margins or ()),
@@ -57,8 +58,13 @@ def compare(
     console = Console(stderr=True)
     console.print(to_terminal(comparison, compact=console.width < 120))
     if out is not None:
+        from evalkit.report import render_comparison
+
         files = write_comparison(comparison, out)
-        console.print(f"{len(files)} files written to {out}", markup=False, highlight=False)
+        page = render_comparison(comparison, opened, out)
+        console.print(
+            f"{len(files)} files written to {out}; page: {page.resolve()}", markup=False, highlight=False
+        )
 
 
 def parse_margin(text: str) -> tuple[str, float]:

@@ -149,8 +149,8 @@ def explain(
         where = "throughout the clip" if window.whole else _where(window, kind)
         digits = decimals_for(0.0, abs(window.peak_value - window.typical))
         parts.append(
-            f"{record.title} is worst {where}: {format_number(window.peak_value, digits)}{unit}, "
-            f"usually {format_number(window.typical, digits)}"
+            f"{record.title}: worst {where}, {format_number(window.peak_value, digits)}{unit} "
+            f"against a usual {format_number(window.typical, digits)}"
         )
     score = f"{record.title} of {format_number(value, metric.clip_decimals)}{unit}"
     if window is not None:

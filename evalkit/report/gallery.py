@@ -181,7 +181,8 @@ def _views(
         for metric in summary.quality
     ]
     categories = []
-    for name in sorted(set(summary.run.generations["category"])):
+    names = sorted(set(summary.run.generations["category"]))
+    for name in names if len(names) > 1 else []:
         picks = most_telling(summary.quality, PER_CATEGORY, category=name)
         categories.append(
             _section(name, "most telling clips", [(pick.key, pick.metric.id) for pick in picks])

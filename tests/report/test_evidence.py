@@ -98,7 +98,7 @@ def test_jumps_of_brightness_are_counted_with_their_size_and_frames(metric):
         metric.metric("temporal.change"), 0.23, 0.0, window_of(course), "transition", facts(levels)
     ).sentence
     assert sentence.startswith("Brightness jumps by 11% between frames 8 and 9, four times in the clip. ")
-    assert "Frame change is worst between frames 8 and 9: 0.055, usually 0.000." in sentence
+    assert "Frame change: worst between frames 8 and 9, 0.055 against a usual 0.000." in sentence
     assert sentence.endswith("The clip's score of 0.230 is the worst of this run.")
 
 

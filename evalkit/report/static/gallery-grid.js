@@ -9,6 +9,7 @@
   var queue = [];
   var section = null;
   var listed = [];
+  var single = false;
 
   function views() {
     return evalkit.data.views.concat([{ id: "all", name: "All clips", note: "", sections: [] }]);
@@ -164,7 +165,7 @@
     tile.append(screen, head, spark,
       make("p", { class: "tile-prompt", dir: "auto", text: clip.text.slice(0, 300) }),
       make("p", { class: "tile-foot" },
-        make("span", { text: [clip.group, clip.category, clip.seed === null ? "" : "seed " + clip.seed].filter(Boolean).join(" · ") }),
+        make("span", { text: [clip.group, single ? "" : clip.category, clip.seed === null ? "" : "seed " + clip.seed].filter(Boolean).join(" · ") }),
         metric === null ? null : make("span", { text: evalkit.rank(clip.ranks[metric]) }),
         marks(clip, metric)));
     return tile;
@@ -238,6 +239,8 @@
     options(document.getElementById("metric"), "All metrics", evalkit.data.metrics.map(function (metric, index) {
       return [String(index), metric.title];
     }));
+    single = unique("category").length < 2;
+    document.getElementById("category").hidden = single;
     options(document.getElementById("category"), "All categories", unique("category").map(function (name) { return [name, name]; }));
     options(document.getElementById("status"), "Any status", [["failed", "Failed"], ["reported", "Reported"], ["flashing", "Flashing"]]);
     var groups = unique("group");
