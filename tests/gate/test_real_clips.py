@@ -23,17 +23,22 @@ METRICS = ["temporal.flicker", "temporal.freeze", "temporal.warp_error", "visual
 PROMPTS = 16
 
 
-def reference_released():
+def newest_release():
+    """The newest released version of the reference model, or None."""
     from reference_model.release import manifest
 
-    try:
-        return bool(manifest("v2"))
-    except (ValueError, OSError):
-        return False
+    for version in ("v2", "v1"):
+        try:
+            manifest(version)
+        except (ValueError, OSError):
+            continue
+        return version
+    return None
 
 
+NEWEST = newest_release()
 NEEDS_WEIGHTS = pytest.mark.skipif(
-    not reference_released(), reason="the reference model's weights are not released yet"
+    NEWEST is None, reason="the reference model's weights are not released yet"
 )
 
 
@@ -73,7 +78,7 @@ def world(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def reference(tmp_path_factory):
-    return Study(tmp_path_factory.mktemp("reference"), "reference")
+    return Study(tmp_path_factory.mktemp("reference"), f"reference@{NEWEST}")
 
 
 def test_another_seed_is_no_regression(world):
@@ -152,7 +157,7 @@ def test_two_seeds_of_the_reference_model_pass_or_are_inconclusive(reference):
     ],
 )
 def test_a_worse_reference_model_regresses(reference, name, setting, named):
-    candidate = reference.run(name, f"reference:{setting}", seed=1)
+    candidate = reference.run(name, f"reference@{NEWEST}:{setting}", seed=1)
     result = reference.gate(candidate)
     assert result.conclusion.exit_code == 1
     assert named in red(result)
