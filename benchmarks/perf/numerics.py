@@ -74,7 +74,7 @@ def frechet(rounds: int, quick: bool) -> list[Bar]:
     """Speed at the size of FVD with I3D's successors, and digits against 50-digit arithmetic."""
     from evalkit.metrics.functional.frechet import frechet_distance
 
-    dimension, n = (400, 256) if quick else (D, N)
+    dimension, n = D, N
     x, y = _features(n, dimension, 1), _features(n, dimension, 2, 0.1)
     clock = alternate({"evalkit": lambda: frechet_distance(x, y)}, rounds)
     sqrtm = _once("sqrtm", lambda: by_sqrtm(x, y))
@@ -93,9 +93,9 @@ def frechet(rounds: int, quick: bool) -> list[Bar]:
     )
     return [
         Bar("4a", f"Frechet distance, scipy sqrtm / evalkit ({size})", sqrtm.median("sqrtm") / mine,
-            15 if quick else 100, "at least", detail=f"{sqrtm.ms()}, {clock.ms()}"),
+            100, "at least", detail=f"{sqrtm.ms()}, {clock.ms()}"),
         Bar("4b", f"Frechet distance, eigenvalues / evalkit ({size})", eigvals.median("eigvals") / mine,
-            3 if quick else 25, "at least", detail=eigvals.ms()),
+            25, "at least", detail=eigvals.ms()),
         Bar("4c", "Frechet distance, relative error against 50 digits, n < D", error, 1e-12, "at most", unit=""),
         Bar("4d", "the same for sets that differ by 1e-5 of their spread", errors_near[1e-5], 1e-10, "at most",
             unit="", detail=", ".join(f"by {gap:g}: {one:.1e}" for gap, one in errors_near.items())),
@@ -121,7 +121,7 @@ def resampling(rounds: int, quick: bool) -> list[Bar]:
     from evalkit.metrics.functional.kernels import mmd, mmd_permutation_p
     from evalkit.stats.intervals import resample_counts, studentized_intervals
 
-    prompts, metrics, resamples = 1000, 20, 1000 if quick else 10_000
+    prompts, metrics, resamples = 1000, 20, 10_000
     values = np.random.default_rng(0).normal(size=(prompts, metrics))
 
     def percentile() -> np.ndarray:

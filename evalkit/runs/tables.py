@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 SCHEMA_VERSION = 1
-_ROW_GROUP = 16_384
+_AT_ONCE, _ROW_GROUP = 4096, 65_536  # rows as Python objects, rows as Arrow columns
 
 STATUSES = ("ok", "failed", "skipped", "not_applicable", "generation_failed")
 
@@ -128,14 +128,20 @@ def write_table(path: Path, schema: pa.Schema, rows: Iterable[Mapping[str, Any]]
         atomic_path(path) as temporary,
         pq.ParquetWriter(temporary, schema, compression="zstd") as writer,
     ):
-        while group := list(itertools.islice(rows, _ROW_GROUP)):
-            for row in group:
+        group: list[pa.Table] = []
+        while some := list(itertools.islice(rows, _AT_ONCE)):
+            for row in some:
                 if row.keys() != names:
                     wrong = sorted(names ^ row.keys())
                     raise ValueError(
                         f"row for {path.name} has other columns than its schema: {', '.join(wrong)}"
                     )
-            writer.write_table(pa.Table.from_pylist(group, schema=schema))
+            group.append(pa.Table.from_pylist(some, schema=schema))
+            if len(group) * _AT_ONCE >= _ROW_GROUP:
+                writer.write_table(pa.concat_tables(group))
+                group.clear()
+        if group:
+            writer.write_table(pa.concat_tables(group))
 
 
 def read_table(path: Path, schema: pa.Schema) -> pa.Table:

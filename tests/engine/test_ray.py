@@ -31,15 +31,7 @@ def cluster() -> Iterator[Any]:
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     from ray.cluster_utils import Cluster
 
-    fast = {
-        "health_check_period_ms": 500,
-        "health_check_failure_threshold": 4,
-        "health_check_initial_delay_ms": 0,
-    }
-    found = Cluster(
-        initialize_head=True,
-        head_node_args={"num_cpus": 1, "include_dashboard": False, "_system_config": fast},
-    )
+    found = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     ray.init(address=found.address, log_to_driver=False, logging_level="error")
     yield found
     ray.shutdown()
