@@ -144,7 +144,13 @@ def test_the_pages_stay_blind_until_the_vote(site: Site):
         assert telling not in shown
     clips = [client.get(f"/vote/{asked}/{side}") for side in ("left", "right")]
     assert [answer.status_code for answer in clips] == [200, 200]
-    assert all("etag" not in answer.headers and "last-modified" not in answer.headers for answer in clips)
+    for answer, side in zip(clips, ("left", "right"), strict=True):
+        run_id, clip_id = site.app.state.votes.get(asked, "anna").side(side)
+        known = client.get(f"/runs/{run_id}/clips/{clip_id}/preview")
+        assert answer.content == known.content
+        assert answer.headers["etag"] != known.headers["etag"]
+        assert answer.headers["last-modified"] != known.headers["last-modified"]
+        assert "content-disposition" not in answer.headers
     other, _ = site.browser("ben")
     assert other.get(f"/vote/{asked}/left").status_code == 404
     assert client.post(f"/vote/{asked}", data={"choice": "left", "csrf": csrf}).status_code == 303
