@@ -59,7 +59,9 @@ class UnknownName(EvalkitError):
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         self.kind, self.name, self.known = kind, name, sorted(known)
         close = difflib.get_close_matches(name, self.known, n=3, cutoff=0.5)
-        hint = f"did you mean {' or '.join(map(repr, close))}?" if close else f"known: {', '.join(self.known)}"
+        hint = (
+            f"did you mean {' or '.join(map(repr, close))}?" if close else f"known: {', '.join(self.known)}"
+        )
         super().__init__(f"unknown {kind} {name!r}; {hint} (`evalkit {kind}s list` shows all)")
 
 
