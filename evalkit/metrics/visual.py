@@ -60,7 +60,7 @@ class Blockiness(_Picture):
         range=(0.0, None),
         series="frame",
         formula=(
-            "mean over axes of (largest - median) / (median + .1) of the mean absolute luma step (capped at 16) over "
+            "mean over axes of (largest - median) / (median + .1) of the mean luma step beyond the slope around it (capped at 16) over "
             "the places of a grid of 8 or 16 pixels; the larger of both; mean over frames"
         ),
         invariant_to=("position of the grid", "mirroring"),
@@ -83,11 +83,11 @@ class Banding(_Picture):
         range=(0.0, 1.0),
         series="frame",
         formula=(
-            "share of pixels whose 3x3 is flat while 13x13 spans 2 to 8 levels and skips the level above its lowest; "
+            "share of pixels whose 3x3 is flat while 13x13 spans 2 to 48 levels and skips the level above its lowest; "
             "mean over frames"
         ),
         invariant_to=("mirroring",),
-        limits="Dithered bands pass unseen, as they should; drawn flat areas of nearly equal tones count.",
+        limits="Dithered bands pass unseen, as they should; the borders of drawn flat areas of similar tones count.",
         default=False,
         leaf="visual.pixelation",
     )

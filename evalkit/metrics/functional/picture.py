@@ -13,8 +13,9 @@ __all__ = ["banding", "blockiness", "effective_resolution", "exposure", "noise_l
 
 # Block sizes of the codecs and networks in use: 8 and 16 pixels.
 _BLOCKS = (8, 16)
-# A step this large between neighbouring flat areas is seen on a smooth gradient; larger ranges are texture.
-_BAND_STEP, _BAND_RANGE = 2, 8
+# A step of two levels between flat areas is seen on a smooth gradient; above 48 (five shades from black to white)
+# it is the edge of a thing.
+_BAND_STEP, _BAND_RANGE = 2, 48
 # Peak signal-to-noise ratio above which a picture is called visually lossless in coding tests.
 _LOSSLESS_DB = 42.0
 
@@ -63,9 +64,10 @@ def sharpness(frames: torch.Tensor) -> torch.Tensor:
 def blockiness(frames: torch.Tensor) -> torch.Tensor:
     """How much stronger luma steps are on a regular grid than between its lines, float64 `(T,)`, >= 0.
 
-    For blocks of 8 and 16 pixels and every place of the grid: mean absolute step across the grid's lines over
-    the median of that mean over all places, less 1; averaged over both axes, the largest counts. Steps are
-    capped at 16 levels, so that an object's edge that happens to lie on the grid cannot pass for one.
+    A step is what the luma changes beyond the mean change on either side. For blocks of 8 and 16 pixels and every
+    place of the grid: mean step across the grid's lines over the median of that mean over all places, less 1;
+    averaged over both axes, the largest counts. Steps are capped at 16 levels, so that an object's edge that
+    happens to lie on the grid cannot pass for one.
     """
     values = []
     for picture in _lumas(frames):
@@ -74,7 +76,13 @@ def blockiness(frames: torch.Tensor) -> torch.Tensor:
         for block in _BLOCKS:
             excess = []
             for axis in (0, 1):
-                steps = np.minimum(np.abs(np.diff(luma, axis=axis)), 16).mean(axis=1 - axis, dtype=np.float64)
+                change = np.diff(luma, axis=axis).astype(np.float32)
+                before, here, after = (
+                    change.take(range(k, change.shape[axis] - 2 + k), axis) for k in range(3)
+                )
+                # What a step has beyond the slope around it: gradients and soft edges have none.
+                breaks = np.abs(here - (before + after) / 2)
+                steps = np.minimum(breaks, 16).mean(axis=1 - axis, dtype=np.float64)
                 usable = len(steps) // block * block
                 if usable < 2 * block:
                     continue
@@ -90,9 +98,9 @@ def blockiness(frames: torch.Tensor) -> torch.Tensor:
 def banding(frames: torch.Tensor) -> torch.Tensor:
     """Share of the picture that is a smooth gradient broken into flat steps, float64 `(T,)` in 0..1.
 
-    A pixel counts when its 3x3 neighbourhood is perfectly flat while luma within 13x13 varies by 2 to 8
-    levels and every one of those steps is at least 2 levels high (the 13x13 range over the number of distinct
-    levels in it): a gradient that changes by single levels is as smooth as 8 bits allow.
+    A pixel counts when its 3x3 neighbourhood is perfectly flat while luma within 13x13 varies by 2 to 48
+    levels without passing through the level next to its lowest: a gradient that changes by single levels is as
+    smooth as 8 bits allow.
     """
     import cv2
 
