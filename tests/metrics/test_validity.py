@@ -36,7 +36,7 @@ def test_auc_is_the_share_of_pairs(clean, degraded):
     ("series", "window", "of_transitions", "expected"),
     [
         ([0, 0, 5, 6, 5, 0], (2, 4), False, 1.0),
-        ([0, 0, 0, 5, 5, 0], (2, 4), False, 0.5),
+        ([0, 0, 0, 5, 5, 0], (2, 4), False, 2 / 3),
         ([0, 0, 9, 0, 0], (2, 3), True, 1.0),
         ([9, 0, 0, 0, 0], (4, 5), True, 0.0),
         ([1, 1, 1, 1], (0, 3), False, 0.0),
