@@ -338,6 +338,7 @@ def _clip_facts(
             "sample": key[2],
             "seed": _whole(row["seed"]),
             "clip": row["clip_id"],
+            "file": Path(row["path"]).name if isinstance(row["path"], str) else None,
             "status": str(row["status"]),
             "error": row["error"] if isinstance(row["error"], str) else None,
             "frames": _whole(row["num_frames"]),

@@ -136,6 +136,8 @@ def run_figures(summary: RunSummary) -> dict[str, Figure]:
 
     figures: dict[str, Figure] = {}
     for metric in summary.scored:
+        if metric.constant:
+            continue
         figures[f"distribution-{_slug(metric.id)}"] = distribution(metric)
     for metric, values, kind in courses(summary):
         figures[f"frames-{_slug(metric.id)}"] = score_against_frame(metric, values, kind)
@@ -157,7 +159,7 @@ def courses(summary: RunSummary) -> list[tuple[MetricSummary, list[np.ndarray], 
     found = []
     for metric in summary.quality:
         rows = by_metric.get(metric.id)
-        if rows is None:
+        if rows is None or metric.constant:
             continue
         values = [np.asarray(series, dtype=float) for series in rows["values"] if len(series) > 1]
         if values:

@@ -247,7 +247,9 @@ def _context(summary: RunSummary, worst: list[WorstClip], gallery: Path, folder:
                 ),
             )
             for index, metric in enumerate(summary.scored)
+            if not metric.constant
         ],
+        "constant": [metric for metric in summary.scored if metric.constant and metric.num_ok > 1],
         "courses": [
             (
                 metric,

@@ -78,6 +78,11 @@ class MetricSummary:
         return len(self.ok)
 
     @property
+    def constant(self) -> bool:
+        """Whether every clip has the same value, so that there is nothing to plot or to rank."""
+        return self.ok["value"].nunique() <= 1
+
+    @property
     def num_failed(self) -> int:
         """Rows that should have a value and have none: everything but `ok` and `not_applicable`."""
         return sum(count for status, count in self.counts.items() if status not in ("ok", "not_applicable"))
@@ -95,10 +100,13 @@ class MetricSummary:
         """Decimals that the interval justifies."""
         return metric_decimals(self.interval)
 
-    @property
+    @cached_property
     def clip_decimals(self) -> int:
-        """Decimals for one clip's value: a digit more than the mean has, so that neighbours differ."""
-        return self.decimals + 1
+        """Decimals for one clip's value: those of the mean, and enough to tell the middle half of the clips apart."""
+        if self.ok.empty:
+            return self.decimals
+        low, high = np.quantile(self.ok["value"].to_numpy(float), [0.25, 0.75])
+        return max(self.decimals, decimals_for(0.0, float(high - low))) if high > low else self.decimals
 
     @cached_property
     def ranked(self) -> pd.DataFrame:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from evalkit.cli import main
 from evalkit.runs.store import Run
+from evalkit.testing.runs import make_run
 
 
 def call(*arguments: str) -> int:
@@ -64,6 +66,17 @@ def test_gallery_takes_a_baseline_and_the_reports_of_a_database(
     assert '"id":"reported"' in text
     assert candidate.generations["clip_id"].dropna().iloc[4] not in text
     assert Path(json.loads(capsys.readouterr().out)["page"]).is_file()
+
+
+def test_compare_writes_its_page_beside_its_tables(tmp_path: Path):
+    values = np.random.default_rng(0).random((6, 2))
+    for name in ("a", "b"):
+        make_run(tmp_path / name, values={"quality": values}, model={"revision": name})
+    code = call("compare", str(tmp_path / "a"), str(tmp_path / "b"), "--out", str(tmp_path / "c"))
+    assert code == 0
+    page = (tmp_path / "c" / "index.html").read_text(encoding="utf-8")
+    assert "no clear change" in page
+    assert (tmp_path / "c" / "comparison.json").is_file()
 
 
 @pytest.mark.parametrize(

@@ -20,14 +20,15 @@ from .conftest import FRAMES, moving_square
 
 @pytest.fixture
 def copy(candidate: Run, tmp_path: Path) -> Run:
-    """The run without anything rendered."""
+    """The run with its previews, without its pages."""
     target = tmp_path / "run"
-    shutil.copytree(candidate.folder, target, ignore=shutil.ignore_patterns("previews", "report", "gallery"))
+    shutil.copytree(candidate.folder, target, ignore=shutil.ignore_patterns("report", "gallery"))
     return open_run(target)
 
 
 def test_missing_previews_are_made_and_found_again(copy: Run):
     first = next(clip_id for clip_id in copy.generations["clip_id"] if clip_id)
+    shutil.rmtree(copy.folder / "previews")
     seen: list[tuple[int, int]] = []
     media = prepare_media(copy, featured=[first], workers=2, progress=lambda *step: seen.append(step))
     assert seen[-1] == (15, 15)
@@ -48,6 +49,8 @@ def test_a_clip_that_cannot_be_read_keeps_its_numbers_and_says_why(copy: Run):
     gone, broken = rows.iloc[0], rows.iloc[1]
     copy.path_of(gone["path"]).unlink()
     copy.path_of(broken["path"]).write_bytes(b"ffconcat version 1.0\nfile /etc/passwd\n")
+    for row in (gone, broken):
+        (copy.folder / "previews" / f"{row['clip_id']}.mp4").unlink()
     media = prepare_media(copy)
     assert "no longer where" in media[gone["clip_id"]].problem
     assert media[broken["clip_id"]].problem

@@ -216,7 +216,8 @@
       ["Sample", String(clip.sample)], ["Seed", clip.seed === null ? "" : String(clip.seed)],
       ["Size", clip.width ? clip.width + " × " + clip.height : ""],
       ["Length", clip.frames ? clip.frames + " frames at " + clip.fps + " fps" : ""],
-      ["Generated in", clip.seconds === null ? "" : clip.seconds.toFixed(2) + " s"], ["Clip", clip.clip || ""]
+      ["Generated in", clip.seconds === null ? "" : clip.seconds.toFixed(2) + " s"], ["Clip", clip.clip || ""],
+      ["File", evalkit.data.run.kind === "score" ? clip.file || "" : ""]
     ];
     var settings = {};
     try { settings = JSON.parse(clip.settings); } catch (error) { settings = { settings: clip.settings }; }
