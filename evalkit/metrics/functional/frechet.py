@@ -73,7 +73,8 @@ def _procrustes(a: Tensor, b: Tensor) -> float:
         a, b = b, a
     # The zero rows that would pad B take no part: rotate B into A's rows with a (p, q) isometry.
     u, _, vh = torch.linalg.svd(a @ b.T, full_matrices=False)
-    return float((a - u @ (vh @ b)).square().sum())
+    residual = torch.addmm(a, u @ vh, b, alpha=-1.0).flatten()
+    return float(residual @ residual)
 
 
 @dataclass(frozen=True)
