@@ -20,7 +20,7 @@ from evalkit.suites import load_suite
 from .conftest import TODAY
 
 METRICS = ["temporal.flicker", "temporal.freeze", "temporal.warp_error", "visual.sharpness"]
-PROMPTS = 16
+PROMPTS = 12
 
 
 def newest_release():
@@ -150,17 +150,24 @@ def test_two_seeds_of_the_reference_model_pass_or_are_inconclusive(reference):
 
 @NEEDS_WEIGHTS
 @pytest.mark.parametrize(
-    ("name", "setting", "named"),
+    ("name", "setting"),
     [
-        ("no-refiner", "refine=false", "visual.sharpness"),
-        ("few-steps", "num_inference_steps=2", "temporal.flicker"),
+        ("one-step", "num_inference_steps=1"),
+        pytest.param(
+            "no-refiner",
+            "refine=false",
+            marks=pytest.mark.skipif(
+                NEWEST != "v2", reason="only version v2 has a refiner, and it is not released yet"
+            ),
+        ),
     ],
 )
-def test_a_worse_reference_model_regresses(reference, name, setting, named):
-    candidate = reference.run(name, f"reference@{NEWEST}:{setting}", seed=1)
+def test_a_worse_reference_model_regresses(reference, name, setting):
+    # The same seeds as the baseline: only the setting differs, so the pairs share their noise.
+    candidate = reference.run(name, f"reference@{NEWEST}:{setting}")
     result = reference.gate(candidate)
     assert result.conclusion.exit_code == 1
-    assert named in red(result)
+    assert "visual.sharpness" in red(result)
 
 
 @NEEDS_WEIGHTS
