@@ -25,7 +25,6 @@ TEMPORAL = (
     "temporal.coherence",
     "temporal.warp_error",
     "temporal.jitter",
-    "temporal.motion_smoothness",
 )
 
 _RESAMPLES = 2000
