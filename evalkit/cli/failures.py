@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 __all__ = ["failures_app"]
 
 failures_app = typer.Typer(
-    help="File, triage, reproduce and promote failure reports.", no_args_is_help=True,
+    help="File, triage, reproduce and promote failure reports.",
+    no_args_is_help=True,
     rich_markup_mode=None,
     add_completion=False,
 )
