@@ -35,7 +35,7 @@ class ReferenceModel:
             `refiner_steps`, `refiner_guidance_scale`, `tracks_steps`, `camera`, `style`, `refiner_prompt`.
     """
 
-    def __init__(self, *, revision: str = "v1", weights: str | None = None, **settings: Any) -> None:
+    def __init__(self, *, revision: str = "v2", weights: str | None = None, **settings: Any) -> None:
         unknown = sorted(settings.keys() - SETTINGS)
         if unknown:
             raise ValueError(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -58,7 +59,7 @@ def karras_sigmas(steps: int, low: float, high: float, rho: float = 7.0) -> Tens
 def sample_euler(denoise: Denoiser, noise: Tensor, sigmas: Tensor) -> Tensor:
     """Deterministic Euler sampling from `noise` of unit variance (times the first sigma)."""
     x = noise * sigmas[0]
-    for here, there in zip(sigmas[:-1], sigmas[1:], strict=True):
+    for here, there in pairwise(sigmas):
         clean = denoise(x, here.expand(len(x)))
         x = x + (x - clean) * ((there - here) / here)
     return x

@@ -20,7 +20,7 @@ from reference_model.text import Grounding, TextEncoder, Tokenizer, split_weight
 from reference_model.world import attributes
 
 FRAMES, SIZE = 16, 32
-FEATURES, EMBEDDING = 256, 128
+FEATURES, CONTRAST = 256, 128
 FOLDER = Path(__file__).resolve().parent / "weights" / "encoders"
 
 FACTORS: dict[str, tuple[object, ...]] = {
@@ -37,6 +37,10 @@ FACTORS: dict[str, tuple[object, ...]] = {
     "camera": tuple(attributes.CAMERAS),
     "style": tuple(attributes.STYLES),
 }
+
+EMBEDDING = CONTRAST + sum(map(len, FACTORS.values()))
+CONTRAST_SHARE = 0.3
+"""Share of the cosine that the contrastive half of an embedding has; the rest compares attributes."""
 
 
 def prepare(frames: Tensor) -> Tensor:
@@ -86,10 +90,10 @@ class WorldEncoder(nn.Module):
         self.heads = nn.ModuleDict(
             {name: nn.Linear(FEATURES, len(values)) for name, values in FACTORS.items()}
         )
-        self.video_embedding = nn.Linear(FEATURES, EMBEDDING)
+        self.video_embedding = nn.Linear(FEATURES, CONTRAST)
         self.text = TextEncoder(vocabulary, width=96, depth=2, heads=4)
         self.grounding = Grounding(96)
-        self.text_embedding = nn.Sequential(nn.Linear(4 * 96, 256), nn.SiLU(), nn.Linear(256, EMBEDDING))
+        self.text_embedding = nn.Sequential(nn.Linear(4 * 96, 256), nn.SiLU(), nn.Linear(256, CONTRAST))
         self.temperature = nn.Parameter(torch.tensor(2.5))
         ramp = torch.linspace(-1, 1, SIZE)
         self.register_buffer(
@@ -104,13 +108,51 @@ class WorldEncoder(nn.Module):
             x = step(x)
         return self.feature(self.reduce(x.flatten(0, 1)).view(len(clips), -1))  # type: ignore[no-any-return]
 
-    def embed_features(self, features: Tensor) -> Tensor:
-        """Unit vectors (B, EMBEDDING) of clips' features."""
+    def contrast_clips(self, features: Tensor) -> Tensor:
+        """Unit vectors (B, CONTRAST) of clips' features, trained by contrast with captions."""
         return F.normalize(self.video_embedding(features), dim=-1)
 
+    def contrast_texts(self, summaries: Tensor) -> Tensor:
+        """Unit vectors (B, CONTRAST) of the text tower's summaries."""
+        return F.normalize(self.text_embedding(summaries.flatten(1)), dim=-1)
+
+    def embed_features(self, features: Tensor) -> Tensor:
+        """Unit vectors (B, EMBEDDING) of clips' features: contrast, and what the attribute heads see."""
+        seen = [head(features).softmax(-1) for head in self.heads.values()]
+        return _joined(
+            self.contrast_clips(features), torch.cat([part - 1 / part.shape[-1] for part in seen], -1)
+        )
+
     def embed_tokens(self, tokens: Tensor) -> Tensor:
-        """Unit vectors (B, EMBEDDING) of captions."""
-        return F.normalize(self.text_embedding(self.text(tokens).flatten(1)), dim=-1)
+        """Unit vectors (B, EMBEDDING) of captions: contrast, and what the text tower reads as stated."""
+        summaries = self.text(tokens)
+        logits = self.grounding(summaries)
+        shares = {name: value.softmax(-1) for name, value in logits.items()}
+        first = {name: shares[name][:, 0] for name in ("object", "colour", "size", "first", "then")}
+        motion = first["first"][:, 2:]
+        related = shares["relation"][:, 2:].sum(-1, keepdim=True)
+        said = {
+            "object": first["object"][:, 2:],
+            "colour": first["colour"][:, 2:],
+            "size": first["size"][:, 2:],
+            "count": shares["count"][:, 2:],
+            "motion": motion,
+            # A caption with one motion says that it is the last one, too.
+            "then": first["then"][:, 2:] + first["then"][:, :1] * motion,
+            "relation": shares["relation"][:, 2:],
+            "second_object": shares["object"][:, 1, 2:] * related,
+            "second_colour": shares["colour"][:, 1, 2:] * related,
+            **{name: shares[name][:, 2:] for name in ("background", "camera", "style")},
+        }
+        parts = [said[name] - said[name].mean(-1, keepdim=True) for name in FACTORS]
+        return _joined(self.contrast_texts(summaries), torch.cat(parts, -1))
+
+
+def _joined(contrast: Tensor, stated: Tensor) -> Tensor:
+    """Both halves of an embedding, each a unit vector, weighed so that the whole is one."""
+    return torch.cat(
+        [CONTRAST_SHARE**0.5 * contrast, (1 - CONTRAST_SHARE) ** 0.5 * F.normalize(stated, dim=-1)], -1
+    )
 
 
 def embed_texts(model: WorldEncoder, tokenizer: Tokenizer, texts: Sequence[str]) -> Tensor:

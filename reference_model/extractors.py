@@ -67,7 +67,7 @@ class _World:
 
 
 class WorldVideoText(_World):
-    """Clip side of the dual encoder: a unit vector (128,)."""
+    """Clip side of the dual encoder: a unit vector (EMBEDDING,)."""
 
     id, subject = "world.video_text", "clip"
     title = "Text-video encoder of the reference world (clip)"
@@ -75,7 +75,7 @@ class WorldVideoText(_World):
     def extract(
         self, subject: Video | str, inputs: Mapping[FeatureRequest, Any]
     ) -> Mapping[str, torch.Tensor]:
-        """`features` (128,)."""
+        """`features` (EMBEDDING,)."""
         import torch
 
         from reference_model.encoders import prepare
@@ -87,7 +87,7 @@ class WorldVideoText(_World):
 
 
 class WorldText(_World):
-    """Text side of the dual encoder: a unit vector (128,)."""
+    """Text side of the dual encoder: a unit vector (EMBEDDING,)."""
 
     id, subject = "world.text", "text"
     title = "Text-video encoder of the reference world (text)"
@@ -96,7 +96,7 @@ class WorldText(_World):
     def extract(
         self, subject: Video | str, inputs: Mapping[FeatureRequest, Any]
     ) -> Mapping[str, torch.Tensor]:
-        """`features` (128,).
+        """`features` (EMBEDDING,).
 
         Raises:
             NotApplicable: the text speaks of another world; an embedding of unknown words would mean nothing.

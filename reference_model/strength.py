@@ -6,16 +6,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 DRAFT_LOW, DRAFT_HIGH = 0.02, 1.0
+REFINER_SIGMAS = (0.5, 3.0)
+"""Lowest and highest noise level of sampling. Below 0.5 a further step adds more error than detail (README.md)."""
 
 
 def draft_sigma(strength: float) -> float:
     """Noise put on the enlarged base clip for a strength in [0, 1]."""
     return DRAFT_LOW * (DRAFT_HIGH / DRAFT_LOW) ** strength
-
-
-def start_sigma(strength: float) -> float:
-    """Noise level from which sampling starts: ten times that of the draft."""
-    return 10 * draft_sigma(strength)
 
 
 def enlarge(small: Tensor, height: int, width: int) -> Tensor:

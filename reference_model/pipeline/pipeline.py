@@ -15,7 +15,7 @@ from reference_model.diffusion import clip_noise
 from reference_model.layout import draw_layout
 from reference_model.pipeline.modules import PainterModel, RefinerModel, TextModel, TracksModel
 from reference_model.pipeline.windows import blended
-from reference_model.strength import draft_sigma, enlarge, start_sigma
+from reference_model.strength import draft_sigma, enlarge
 from reference_model.tracks import FEATURES, resample
 from reference_model.world.attributes import CAMERAS, STYLES
 from reference_model.world.render import SLOTS
@@ -82,9 +82,9 @@ class ReferenceVideoPipeline(DiffusionPipeline):  # type: ignore[misc]
         camera: str | None = None,
         style: str | None = None,
         refine: bool | None = None,
-        refiner_strength: float = 0.4,
+        refiner_strength: float = 0.1,
         refiner_prompt: str | Sequence[str] | None = None,
-        refiner_steps: int = 4,
+        refiner_steps: int = 1,
         refiner_guidance_scale: float = 1.0,
         tracks_steps: int = 24,
     ) -> ReferenceVideoOutput:
@@ -227,9 +227,7 @@ class ReferenceVideoPipeline(DiffusionPipeline):  # type: ignore[misc]
     ) -> Tensor:
         """Refined clips, of the shape of `draft` (B, T, 3, H, W)."""
         level = draft_sigma(strength)
-        scheduler = EDMEulerScheduler.from_config(
-            self.refiner_scheduler.config, sigma_max=start_sigma(strength)
-        )
+        scheduler = EDMEulerScheduler.from_config(self.refiner_scheduler.config)
         scheduler.set_timesteps(steps)
         grain = [
             (clip_noise(draft[:1].shape, each), clip_noise(draft[:1].shape, each)) for each in generators

@@ -48,8 +48,8 @@ class EncodersStage:
             right.append(describe(scene, draw.scenes).text)
             pairs = [swapped(scene, name, draw.scenes) for name in draw.scenes.sample(SWAPS, 4)]
             wrong += [pair[1] for pair in pairs if pair is not None][:1]
-        texts = module.embed_tokens(self.tokenizer(right + wrong).to(self.device))
-        scores = module.embed_features(features) @ texts.T * module.temperature.exp()
+        texts = module.contrast_texts(module.text(self.tokenizer(right + wrong).to(self.device)))
+        scores = module.contrast_clips(features) @ texts.T * module.temperature.exp()
         rows = torch.arange(len(scenes), device=self.device)
         loss = loss + F.cross_entropy(scores, rows) + 0.5 * F.cross_entropy(scores[:, : len(scenes)].T, rows)
         captions = [any_caption(draw.scenes, "include") for _ in range(32)]

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from reference_model.diffusion import clip_noise, draw_sigma, karras_sigmas, sample_euler
 from reference_model.layout import draw_layout
 from reference_model.networks import Painter, Refiner, mixing
-from reference_model.strength import DRAFT_HIGH, DRAFT_LOW, draft_sigma, enlarge, start_sigma
+from reference_model.strength import DRAFT_HIGH, DRAFT_LOW, REFINER_SIGMAS, draft_sigma, enlarge
 from reference_model.text import Tokenizer
 from reference_model.train.data import load_text_encoder, training_pair
 from reference_model.train.loop import Config, Draw
@@ -28,8 +28,10 @@ SIZE = 64
 RESTYLE_ABOVE = 0.25
 """From this draft noise on, some drafts are of another style than the caption's, so strong refining can restyle."""
 
-RESTYLED_SHARE = 0.08
+RESTYLED_SHARE = 0.15
 """Weight of such clips in the loss."""
+SOFTNESS = 0.05
+"""Errors well above this, in units of the expected error, count linearly."""
 
 
 class RefinerStage:
@@ -75,7 +77,9 @@ class RefinerStage:
         )
         # A draft in another style is wrong by far more than `mixing` expects; it must not drown the rest.
         share = torch.tensor([RESTYLED_SHARE if other else 1.0 for other in restyle], device=self.device)
-        return (error**2 * weight * share.view(-1, 1, 1, 1, 1)).mean()
+        # Pseudo-Huber: drafts that went wrong altogether must not set the gradient for all others.
+        robust = (error**2 + SOFTNESS**2).sqrt() - SOFTNESS
+        return (robust * weight * share.view(-1, 1, 1, 1, 1)).mean()
 
     @torch.no_grad()
     def draft(self, batch: Batch, restyle: list[bool], height: int, width: int, draw: Draw) -> Tensor:
@@ -88,7 +92,7 @@ class RefinerStage:
         noise = clip_noise(small.shape, draw.noise).to(self.device)
         painted = torch.tensor([not other and draw.scenes.random() < 0.5 for other in restyle])
         if bool(painted.any()):
-            sigma = draw_sigma(len(small), 0.3, 1.0, draw.noise).clamp(0.1, 10.0).to(self.device)
+            sigma = draw_sigma(len(small), -0.5, 0.7, draw.noise).clamp(0.1, 2.0).to(self.device)
             layout = draw_layout(batch.objects, batch.camera, batch.phase, height // 2, width // 2)
             noisy = small + noise * sigma.view(-1, 1, 1, 1, 1)
             made = self.painter.denoise(noisy, sigma, self.painter.plan(layout, batch.text), batch.text)
@@ -116,7 +120,7 @@ class RefinerStage:
         for strength in (0.2, 0.5):
             level = torch.full((len(truth),), draft_sigma(strength), device=self.device)
             draft = bicubic + clip_noise(truth.shape, draw.noise).to(self.device) * level[0]
-            sigmas = karras_sigmas(4, 0.1, start_sigma(strength))
+            sigmas = karras_sigmas(1, *REFINER_SIGMAS)
             noise = clip_noise(truth.shape, draw.noise).to(self.device)
             made = sample_euler(
                 lambda x, sigma, d=draft, lv=level: module.denoise(x, sigma, d, lv, batch.text),
@@ -138,8 +142,8 @@ def degrade(small: Tensor, chosen: Tensor, draw: Draw) -> Tensor:
     count = len(small)
     blur = (torch.rand(count, generator=draw.noise) * 0.7).to(small.device).view(-1, 1, 1, 1, 1)
     soft = F.avg_pool2d(small.flatten(0, 1), 3, 1, 1, count_include_pad=False).view_as(small)
-    grain = (torch.rand(count, generator=draw.noise) ** 2 * 0.15).to(small.device).view(-1, 1, 1, 1, 1)
-    shift = (torch.randn(count, 1, 3, 1, 1, generator=draw.noise) * 0.03).to(small.device)
+    grain = (torch.rand(count, generator=draw.noise) ** 2 * 0.1).to(small.device).view(-1, 1, 1, 1, 1)
+    shift = (torch.randn(count, 1, 3, 1, 1, generator=draw.noise) * 0.015).to(small.device)
     noise = torch.randn(small.shape, generator=draw.noise).to(small.device)
     return torch.where(
         chosen.to(small.device).view(-1, 1, 1, 1, 1),

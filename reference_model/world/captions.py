@@ -74,7 +74,7 @@ def describe_fragment(scene: Scene, rng: random.Random) -> Caption:
 
 
 def article(words: str) -> str:
-    """ "a" or "an" in front of `words`."""
+    """Puts "a" or "an" in front of `words`."""
     return f"an {words}" if words[0] in "aeiou" else f"a {words}"
 
 
