@@ -6,6 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TORCH := $(shell sed -n 's/^torch==\(.*\)$$/torch==\1/p' constraints.txt)
 DEMO := runs/demo
+TRUTH := runs/truth
 
 export OMP_NUM_THREADS ?= 1
 
@@ -35,8 +36,10 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $(STAMP)
 
 demo: venv
-	@echo "== The reference model makes clips for a slice of prompts/core.yaml; evalkit scores them"
-	@$(BIN)/evalkit run --suite core --model reference --limit 12 --out $(DEMO)
+	@echo "== The rendered truth of 12 prompts of prompts/core.yaml: what the set metrics compare with"
+	@$(BIN)/evalkit generate --suite core --model world --limit 12 --out $(TRUTH)
+	@echo "== The reference model makes clips for the same prompts; evalkit scores them and writes the report"
+	@$(BIN)/evalkit run --suite core --model reference --limit 12 --reference $(TRUTH) --out $(DEMO)
 
 test: venv
 	@echo "== Tests; what this machine lacks (a browser, PostgreSQL) is skipped with the reason"
