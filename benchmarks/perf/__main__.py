@@ -7,9 +7,8 @@ import datetime
 import json
 import os
 import platform
-import resource
+import re
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -69,7 +68,7 @@ def machine() -> str:
     )
 
 
-def page(bars: list[Bar], command: str, spent: float) -> str:
+def page(bars: list[Bar], command: str) -> str:
     """The results page."""
     missed = [bar for bar in bars if bar.verdict != "met"]
     lines = [
@@ -94,8 +93,26 @@ def page(bars: list[Bar], command: str, spent: float) -> str:
     lines += [f"- **{bar.id}** ({bar.verdict}): {bar.what}. {bar.reason or bar.detail}" for bar in missed]
     lines += ["", "## The figures behind", ""]
     lines += [f"- **{bar.id}**: {bar.detail}" for bar in bars if bar.detail]
-    lines += ["", f"The run took {spent / 60:.0f} minutes of processor time.", ""]
-    return "\n".join(lines)
+    return "\n".join([*lines, ""])
+
+
+def measure(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> list[Bar]:
+    """Run the chosen parts."""
+    chosen = parts(arguments.clips)
+    unknown = set(arguments.only or ()) - set(chosen)
+    if unknown:
+        parser.error(f"unknown part {', '.join(sorted(unknown))}; known: {', '.join(chosen)}")
+    bars: list[Bar] = []
+    for name, run in chosen.items():
+        if arguments.only is None or name in arguments.only:
+            print(f"{name} ...", file=sys.stderr, flush=True)
+            try:
+                bars += run(2 if arguments.quick else arguments.rounds, arguments.quick)
+            except Exception as error:  # one broken part must not cost the others
+                if os.environ.get("EVALKIT_TRACEBACK"):
+                    raise
+                bars.append(Bar(name, name, None, 0, "at least", reason=f"{type(error).__name__}: {error}"))
+    return bars
 
 
 def main() -> int:
@@ -112,44 +129,35 @@ def main() -> int:
         "--clips", type=Path, help="folder of real clips for the limit (default: clips made here)"
     )
     parser.add_argument("--out", type=Path, help="write bars.json and performance.md here")
+    parser.add_argument(
+        "--collect", type=Path, help="measure nothing: gather what --out wrote below this folder"
+    )
     parser.add_argument("--page", action="store_true", help=f"write {PAGE.relative_to(PAGE.parents[2])}")
     arguments = parser.parse_args()
     one_thread()
-    chosen = parts(arguments.clips)
-    unknown = set(arguments.only or ()) - set(chosen)
-    if unknown:
-        parser.error(f"unknown part {', '.join(sorted(unknown))}; known: {', '.join(chosen)}")
-    bars: list[Bar] = []
-    start = time.process_time() + _children()
-    for name, measure in chosen.items():
-        if arguments.only is None or name in arguments.only:
-            print(f"{name} ...", file=sys.stderr, flush=True)
-            try:
-                bars += measure(2 if arguments.quick else arguments.rounds, arguments.quick)
-            except Exception as error:  # one broken part must not cost the others
-                if os.environ.get("EVALKIT_TRACEBACK"):
-                    raise
-                bars.append(Bar(name, name, None, 0, "at least", reason=f"{type(error).__name__}: {error}"))
-    spent = time.process_time() + _children() - start
+    if arguments.collect:
+        order = list(parts(None))
+        files = sorted(arguments.collect.glob("*/bars.json"), key=lambda path: order.index(path.parent.name))
+        results = [json.loads(path.read_text()) for path in files]
+        bars = [Bar(**bar) for result in results for bar in result["bars"]]
+        command = " and ".join(
+            sorted({re.sub(r" --(only|out) \S+", "", result["command"]) for result in results})
+        )
+    else:
+        bars = measure(parser, arguments)
+        words = ["CLIPS" if Path(word).is_dir() else word for word in sys.argv[1:] if word != "--page"]
+        command = " ".join(["python -m benchmarks.perf", *words])
     print(table(bars))
-    command = "python -m benchmarks.perf " + " ".join(
-        "CLIPS" if Path(word).is_dir() else word for word in sys.argv[1:] if word != "--page"
-    )
     if arguments.out:
         arguments.out.mkdir(parents=True, exist_ok=True)
         (arguments.out / "bars.json").write_text(
-            json.dumps([asdict(bar) | {"verdict": bar.verdict} for bar in bars], indent=2) + "\n"
+            json.dumps({"command": command, "bars": [asdict(bar) for bar in bars]}, indent=2) + "\n"
         )
-        (arguments.out / "performance.md").write_text(page(bars, command.strip(), spent))
+        (arguments.out / "performance.md").write_text(page(bars, command))
     if arguments.page:
         PAGE.parent.mkdir(parents=True, exist_ok=True)
-        PAGE.write_text(page(bars, command.strip(), spent))
+        PAGE.write_text(page(bars, command))
     return int(any(bar.verdict == "missed" for bar in bars))
-
-
-def _children() -> float:
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return usage.ru_utime + usage.ru_stime
 
 
 if __name__ == "__main__":

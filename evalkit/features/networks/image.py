@@ -121,11 +121,12 @@ def _scaled_without_antialiasing(frames: Tensor, size: tuple[int, int], bicubic:
         return scaled.round_().to(torch.uint8)
     import cv2
 
-    result = np.empty((len(frames), *size, 3), dtype=np.uint8)
-    for index, frame in enumerate(frames.permute(0, 2, 3, 1).numpy()):
-        picture = cv2.resize(frame.astype(np.float32), size[::-1], interpolation=cv2.INTER_CUBIC)
-        result[index] = np.rint(picture).clip(0, 255)
-    return torch.from_numpy(result).permute(0, 3, 1, 2)
+    pictures = frames.permute(0, 2, 3, 1).numpy()
+    resized = [
+        cv2.resize(np.ascontiguousarray(picture), size[::-1], interpolation=cv2.INTER_CUBIC)
+        for picture in pictures
+    ]
+    return torch.from_numpy(np.stack(resized)).permute(0, 3, 1, 2)
 
 
 def load_into(module: torch.nn.Module, path: Path, name: str) -> torch.nn.Module:
