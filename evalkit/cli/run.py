@@ -27,6 +27,9 @@ Seed = Annotated[int, typer.Option(help="Base seed: runs with the same base seed
 Limit = Annotated[int | None, typer.Option(help="Only this many prompts, spread evenly over categories.")]
 Category = Annotated[list[str] | None, typer.Option(help="Only prompts of this category; may be repeated.")]
 Tag = Annotated[list[str] | None, typer.Option(help="Only prompts with this tag; may be repeated.")]
+PromptId = Annotated[
+    list[str] | None, typer.Option("--prompt", help="Only the prompt with this id; may be repeated.")
+]
 Param = Annotated[
     list[str] | None,
     typer.Option(
@@ -64,6 +67,7 @@ def run(
     limit: Limit = None,
     category: Category = None,
     tag: Tag = None,
+    prompt: PromptId = None,
     params: Param = None,
     num_frames: Frames = None,
     height: Height = None,
@@ -86,7 +90,7 @@ def run(
     Example: evalkit run --suite core --model reference --limit 12 --samples 2 --out runs/first
     """
     finished = _run(
-        suite, model, out, samples, seed, limit, category, tag, params, num_frames, height, width, fps, device, engine,
+        suite, model, out, samples, seed, limit, category, tag, prompt, params, num_frames, height, width, fps, device, engine,
         workers, timeout, quiet, metrics=metrics, reference=reference,
     )  # fmt: skip
     conclude(finished, json_, quiet)
@@ -101,6 +105,7 @@ def generate(
     limit: Limit = None,
     category: Category = None,
     tag: Tag = None,
+    prompt: PromptId = None,
     params: Param = None,
     num_frames: Frames = None,
     height: Height = None,
@@ -118,7 +123,7 @@ def generate(
     Example: evalkit generate --suite core --model reference --out runs/clips
     """
     finished = _run(
-        suite, model, out, samples, seed, limit, category, tag, params, num_frames, height, width, fps, device, engine,
+        suite, model, out, samples, seed, limit, category, tag, prompt, params, num_frames, height, width, fps, device, engine,
         workers, timeout, quiet, score=False,
     )  # fmt: skip
     conclude(finished, json_, quiet, report=False)
@@ -133,6 +138,7 @@ def _run(
     limit: int | None,
     category: list[str] | None,
     tag: list[str] | None,
+    prompt: list[str] | None,
     params: list[str] | None,
     num_frames: int | None,
     height: int | None,
@@ -154,8 +160,8 @@ def _run(
     from evalkit.suites import load_suite
 
     chosen = load_suite(suite)
-    if category or tag or limit:
-        chosen = chosen.select(categories=category, tags=tag, limit=limit)
+    if category or tag or prompt or limit:
+        chosen = chosen.select(categories=category, tags=tag, ids=prompt, limit=limit)
     shape = {"num_frames": num_frames, "height": height, "width": width, "fps": fps}
     overrides = {
         **_parse(params or []),
