@@ -29,10 +29,10 @@ def main(arguments: list[str] | None = None) -> int:
         "--data", type=Path, default=DATA, help="folder that holds rated/ (default: %(default)s)"
     )
     parser.add_argument(
-        "--clips", type=int, default=6, help="clips of the defect study (default: %(default)s)"
+        "--clips", type=int, default=3, help="clips of the defect study (default: %(default)s)"
     )
-    parser.add_argument("--short-side", type=int, default=112)
-    parser.add_argument("--frames", type=int, default=20)
+    parser.add_argument("--short-side", type=int, default=96)
+    parser.add_argument("--frames", type=int, default=14)
     parser.add_argument("--only", nargs="*", help="defects to run (default: all)")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
