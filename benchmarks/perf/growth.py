@@ -93,19 +93,26 @@ def _measure(stage: str, size: int) -> dict[str, float]:
     return found
 
 
-def exponent(sizes: list[int], seconds: list[float]) -> float:
-    """Least-squares slope of log(time beyond the smallest size's fixed part) on log(size).
+def exponent(sizes: list[int], seconds: list[float], fixed: float) -> float | None:
+    """Least-squares slope of log(time beyond the fixed part) on log(size), over the sizes that rise above it.
 
-    A command's start-up does not grow; it is the intercept of a straight line through the two smallest sizes and
-    is taken off first, where it is positive.
+    Args:
+        sizes, seconds: what was measured.
+        fixed: time at a size that is next to nothing: start-up, which does not grow.
+
+    Returns:
+        None when fewer than two sizes take a twentieth longer than the fixed part.
     """
-    fixed = max(0.0, seconds[0] - sizes[0] * (seconds[1] - seconds[0]) / (sizes[1] - sizes[0]))
-    fixed = min(fixed, 0.95 * seconds[0])
-    x = [math.log(size) for size in sizes]
-    y = [math.log(one - fixed) for one in seconds]
-    mean_x, mean_y = sum(x) / len(x), sum(y) / len(y)
-    above = sum((a - mean_x) * (b - mean_y) for a, b in zip(x, y, strict=True))
-    return above / sum((a - mean_x) ** 2 for a in x)
+    points = [
+        (math.log(size), math.log(one - fixed))
+        for size, one in zip(sizes, seconds, strict=True)
+        if one - fixed > 0.05 * one
+    ]
+    if len(points) < 2:
+        return None
+    mean_x, mean_y = (sum(axis) / len(points) for axis in zip(*points, strict=True))
+    above = sum((x - mean_x) * (y - mean_y) for x, y in points)
+    return above / sum((x - mean_x) ** 2 for x, _ in points)
 
 
 def bars(rounds: int, quick: bool) -> list[Bar]:
@@ -113,7 +120,7 @@ def bars(rounds: int, quick: bool) -> list[Bar]:
     found = []
     for stage in STAGES:
         try:
-            points = [_measure(stage, size) for size in sizes]
+            smallest, *points = [_measure(stage, size) for size in (sizes[0] // 10, *sizes)]
         except RuntimeError as error:
             found.append(
                 Bar(
@@ -127,8 +134,10 @@ def bars(rounds: int, quick: bool) -> list[Bar]:
             )
             continue
         seconds = [point["seconds"] for point in points]
-        slope = exponent(sizes, seconds)
-        figures = ", ".join(f"{size:,}: {one:.2f} s" for size, one in zip(sizes, seconds, strict=True))
+        slope = exponent(sizes, seconds, smallest["seconds"])
+        figures = f"start-up {smallest['seconds']:.2f} s, " + ", ".join(
+            f"{size:,}: {one:.2f} s" for size, one in zip(sizes, seconds, strict=True)
+        )
         found.append(
             Bar(f"6 {stage}", f"time exponent of {stage} in clips", slope, 1.05, "at most", unit="",
                 detail=figures, reason=f"{1000 * seconds[-1] / sizes[-1]:.2f} ms a clip at the largest size")
