@@ -77,8 +77,7 @@ def page(bars: list[Bar], command: str) -> str:
         "How fast evalkit is against peers and against its own limits. Every figure on this page was written by",
         f"`{command}` on {datetime.datetime.now(datetime.UTC):%Y-%m-%d}; run it again to get yours.",
         "",
-        f"Machine: {machine()}. Others were at work on it: its load average was {os.getloadavg()[2]:.0f} when this page "
-        "was written, which costs memory-bound candidates more than others.",
+        f"Machine: {machine()}, load average {os.getloadavg()[2]:.0f} when the page was written.",
         "",
         "Figures are processor time of one thread, not wall time: candidates take turns, and a ratio is the median",
         "over rounds. Peers' code is not run but written anew from its pattern of opens, decodes, conversions and",
