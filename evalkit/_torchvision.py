@@ -9,6 +9,7 @@ implementation, so calling them still fails loudly. With matching builds this mo
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 from functools import cache
 from pathlib import Path
@@ -39,10 +40,9 @@ def ensure() -> bool:
 
     extension = next(Path(spec.origin).parent.glob("_C*.*"), None)
     if extension is not None:
-        try:
+        # An OSError is the mismatch this module exists for: its libraries belong to another torch build.
+        with contextlib.suppress(OSError):
             torch.ops.load_library(extension)  # type: ignore[no-untyped-call]
-        except OSError:
-            pass  # the mismatch this module exists for: its libraries belong to another torch build
     missing = [name for name in _OPERATORS if not hasattr(torch.ops.torchvision, name)]
     if not missing:
         return False

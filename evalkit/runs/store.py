@@ -33,7 +33,8 @@ def write_suite(folder: Path, suite: Suite) -> None:
             "version": suite.version,
             "licence": suite.licence,
             "description": suite.description,
-            "source": suite.source,
+            # A name, not a path: a run that is shared must not tell where its author keeps files.
+            "source": Path(suite.source).name,
             "digest": suite.digest,
             "prompts": [prompt.to_dict() for prompt in suite.prompts],
         },

@@ -29,13 +29,25 @@ def test_embedded_weights_are_present_and_the_published_ones():
 
 
 def test_what_is_missing_comes_with_one_command(folder):
-    row = next(row for row in weights.inventory() if row.name == "raft_small")
-    assert row.state == "missing"
-    assert row.command.startswith(
-        f"curl -L --create-dirs -o {folder}/raft_small_C_T_V2-01064c6d.pth https://"
-    )
+    rows = {row.name: row for row in weights.inventory()}
+    assert rows["i3d"].state == rows["raft_small"].state == "missing"
+    assert rows["i3d"].command.startswith(f"curl -L --create-dirs -o {folder}/i3d_torchscript.pt https://")
     with pytest.raises(MissingWeights, match="get them with: curl"):
+        weights.locate("i3d")
+    with pytest.raises(MissingWeights, match="get_weight"):
         weights.locate("raft_small")
+
+
+@pytest.mark.parametrize("name", ["raft_small", "raft_large", "r3d_18"])
+def test_torchvision_knows_the_weights_that_it_is_asked_for(name):
+    from evalkit._torchvision import ensure
+
+    ensure()
+    from torchvision.models import get_weight
+
+    known = weights.KNOWN_WEIGHTS[name]
+    assert get_weight(known.url.removeprefix("torchvision:")).url.endswith(known.filename)
+    assert known.url.removeprefix("torchvision:") in known.command
 
 
 def test_another_file_of_the_same_name_is_refused(folder):

@@ -31,7 +31,11 @@ _TYPES = {
     ".mp4": "video/mp4",
     ".csv": "text/csv; charset=utf-8",
     ".md": "text/plain; charset=utf-8",
+    ".tex": "text/plain; charset=utf-8",
+    ".parquet": "application/vnd.apache.parquet",
 }
+# Everything that shows a clip: previews, posters, and what is made of them (ID.heat.mp4, ID.strip.jpg, ID.f9.jpg).
+_PICTURES = (".mp4", ".webp", ".jpg", ".png")
 
 
 def opened(request: Request, run_id: str) -> Run:
@@ -149,8 +153,8 @@ def rendered_file(request: Request, account: Reporter, run_id: str, path: str) -
     if not inside or file.suffix not in _TYPES or not file.is_file():
         raise HTTPException(404, "no such file; `evalkit report` and `evalkit gallery` write them")
     if (
-        file.suffix in (".mp4", ".webp")
-        and file.stem in _reports_of(request, run_id)[0]
+        file.suffix in _PICTURES
+        and file.name.partition(".")[0] in _reports_of(request, run_id)[0]
         and not account.may("triage")
     ):
         raise HTTPException(403, "a restricted report is about this clip")
