@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 from diffusers import EDMEulerScheduler
+from diffusers.utils import logging
 from safetensors.torch import load_file, save_file
 
 from reference_model.pipeline.modules import PainterModel, RefinerModel, TextModel, TracksModel
@@ -33,7 +34,13 @@ def load_pipeline(version: str = "v2", device: str = "cpu") -> ReferenceVideoPip
                 f"{version!r} is neither a released version ({', '.join(VERSIONS)}) nor a folder with a manifest.json"
             )
     check(folder)
-    pipeline = ReferenceVideoPipeline.from_pretrained(folder, local_files_only=True, low_cpu_mem_usage=False)
+    logging.disable_progress_bar()
+    # Modules draw initial weights before the files replace them; the caller's random state must not move.
+    with torch.random.fork_rng(devices=[]):
+        pipeline = ReferenceVideoPipeline.from_pretrained(
+            folder, local_files_only=True, low_cpu_mem_usage=False
+        )
+    logging.enable_progress_bar()
     pipeline.set_progress_bar_config(disable=True)
     for model in pipeline.components.values():
         if isinstance(model, torch.nn.Module):

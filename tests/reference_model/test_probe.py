@@ -25,7 +25,7 @@ def one(
 
 
 def test_ceiling_on_truth() -> None:
-    asked = balanced(42, 77)
+    asked = balanced(28, 77)
     rows = []
     for ask in asked:
         clip = render_scenes([ask.scene], 16, 64, 64)[0].permute(0, 2, 3, 1).numpy()
