@@ -148,7 +148,7 @@ def _score_reference(
         if row["status"] != "ok"
     )
     return {
-        "path": str(reference.resolve()),
+        "path": reference.as_posix(),
         "num_clips": len(good),
         "digest": digest(sorted(row["clip_id"] for row, _ in good)),
     }, good
