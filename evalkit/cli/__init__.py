@@ -93,13 +93,21 @@ Example: evalkit run --suite core --model reference --limit 12 --out runs/first"
 )
 
 
-@app.callback()
-def _root(version: bool = typer.Option(False, "--version", help="Print the version and exit.")) -> None:
-    if version:
+def _print_version(asked: bool) -> None:
+    if asked:
         from evalkit import __version__
 
         typer.echo(__version__)
         raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: bool = typer.Option(
+        False, "--version", is_eager=True, callback=_print_version, help="Print the version and exit."
+    ),
+) -> None:
+    pass
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

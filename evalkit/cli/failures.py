@@ -30,6 +30,7 @@ __all__ = ["failures_app"]
 
 failures_app = typer.Typer(
     help="File, triage, reproduce and promote failure reports.",
+    epilog="Example: evalkit failures new --run runs/first --clip CLIP_ID",
     no_args_is_help=True,
     rich_markup_mode=None,
     add_completion=False,

@@ -12,7 +12,11 @@ import typer
 __all__ = ["metrics_app"]
 
 metrics_app = typer.Typer(
-    help="List and explain metrics.", no_args_is_help=True, add_completion=False, rich_markup_mode=None
+    help="List and explain metrics.",
+    epilog="Example: evalkit metrics show temporal.flicker",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
 )
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Write JSON to stdout.")]

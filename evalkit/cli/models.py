@@ -12,7 +12,11 @@ import typer
 __all__ = ["models_app"]
 
 models_app = typer.Typer(
-    help="List and show models.", no_args_is_help=True, add_completion=False, rich_markup_mode=None
+    help="List and show models.",
+    epilog="Example: evalkit models show reference",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
 )
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Write JSON to stdout.")]

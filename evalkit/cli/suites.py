@@ -15,6 +15,7 @@ __all__ = ["suites_app"]
 
 suites_app = typer.Typer(
     help="List, show, check and import suites of prompts.",
+    epilog="Example: evalkit suites lint my-suite.yaml",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
