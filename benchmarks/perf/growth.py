@@ -101,12 +101,12 @@ def exponent(sizes: list[int], seconds: list[float], fixed: float) -> float | No
         fixed: time at a size that is next to nothing: start-up, which does not grow.
 
     Returns:
-        None when fewer than two sizes take a twentieth longer than the fixed part.
+        None when fewer than two sizes spend a quarter of their time beyond the fixed part.
     """
     points = [
         (math.log(size), math.log(one - fixed))
         for size, one in zip(sizes, seconds, strict=True)
-        if one - fixed > 0.05 * one
+        if one - fixed > 0.25 * one
     ]
     if len(points) < 2:
         return None
@@ -116,7 +116,7 @@ def exponent(sizes: list[int], seconds: list[float], fixed: float) -> float | No
 
 
 def bars(rounds: int, quick: bool) -> list[Bar]:
-    sizes = [50, 200, 800] if quick else [100, 500, 2000, 10_000]
+    sizes = [100, 400, 1600] if quick else [100, 500, 2000, 10_000]
     found = []
     for stage in STAGES:
         try:
