@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evalkit.errors import RunError, VideoError
-from evalkit.features.compute import ClipVector, FeaturePlan, TextFeatures, score_clip, vector_of
+from evalkit.features.compute import ClipVector, FeaturePlan, TextFeatures, not_for, score_clip, vector_of
 from evalkit.features.protocol import ClipRecord
 from evalkit.metrics.registry import load_metrics
 from evalkit.runs.clips import preview_paths, store_preview
@@ -143,13 +143,15 @@ class ScoreJob:
             note = self._preview(item, reader) if item.preview else None
             if item.row["clip_id"] is None:
                 reader()
+            record = record_of(item.row, self.suite, self.own_clips)
+            telling = [metric for metric in wanted if not_for(metric, record) is None]
             features = self.plan.clip_features(
                 reader,
-                record_of(item.row, self.suite, self.own_clips),
+                record,
                 self._texts,
                 clip_id=item.row["clip_id"],
                 store=self._store,
-                wanted={*_requests(wanted), *_requests(sets)},
+                wanted={*_requests(telling), *_requests(sets)},
             )
         except VideoError as error:
             return ScoredRow(item.row | {"status": "failed", "error": str(error)})

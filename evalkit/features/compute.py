@@ -305,12 +305,20 @@ def problem_of(error: Exception) -> FeatureProblem:
     return FeatureProblem("failed", f"{type(error).__name__}: {error}")
 
 
+def not_for(metric: ClipMetric | SetMetric, record: ClipRecord) -> str | None:
+    """What a metric's optional method `not_for(record)` says: why it needs no features of such a clip."""
+    ask: Callable[[ClipRecord], str | None] | None = getattr(metric, "not_for", None)
+    return None if ask is None else ask(record)
+
+
 def _obstacle(metric: ClipMetric | SetMetric, clip: ClipFeatures) -> FeatureProblem | None:
     if clip.record.num_frames < metric.spec.min_frames:
         return FeatureProblem(
             "not_applicable",
             f"needs at least {metric.spec.min_frames} frames, the clip has {clip.record.num_frames}",
         )
+    if (reason := not_for(metric, clip.record)) is not None:
+        return FeatureProblem("not_applicable", reason)
     return next((clip.problems[need] for need in metric.requires() if need in clip.problems), None)
 
 

@@ -21,7 +21,7 @@ from evalkit.metrics.spec import ClipScore, MetricSpec
 if TYPE_CHECKING:
     import torch
 
-    from evalkit.features.protocol import ClipFeatures
+    from evalkit.features.protocol import ClipFeatures, ClipRecord
 
 __all__ = [
     "Attributes",
@@ -74,6 +74,14 @@ class Attributes(BaseMetric):
     def requires(self) -> tuple[FeatureRequest, ...]:
         """What the detector saw."""
         return (FeatureRequest(self.detector),)
+
+    def not_for(self, record: ClipRecord) -> str | None:
+        """A prompt without the typed promise needs no detector, which is slow on large clips."""
+        promised = set(record.prompt.expect) if record.prompt is not None else set()
+        if promised & set(self.attributes) if self.attributes else promised:
+            return None
+        what = " or ".join(self.attributes) if self.attributes else "anything"
+        return f"the prompt does not promise {what} in its `expect`"
 
     def score(self, clip: ClipFeatures) -> ClipScore:
         """Share of kept promises.

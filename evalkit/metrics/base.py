@@ -10,7 +10,7 @@ from evalkit.features.requests import FLOW, FRAMES, LUMA, image_request
 from evalkit.metrics.spec import ClipScore, MetricSpec
 
 if TYPE_CHECKING:
-    from evalkit.features.protocol import ClipFeatures, FeatureRequest
+    from evalkit.features.protocol import ClipFeatures, ClipRecord, FeatureRequest
 
 __all__ = ["FLOW", "FRAMES", "LUMA", "BaseMetric", "constructor_params", "image_request"]
 
@@ -35,6 +35,10 @@ class BaseMetric:
     def requires(self) -> tuple[FeatureRequest, ...]:
         """Features that `score` reads."""
         return self.needs
+
+    def not_for(self, record: ClipRecord) -> str | None:
+        """Why there is nothing to say of such a clip, known before any feature is computed; None when there may be."""
+        return None
 
     def score(self, clip: ClipFeatures) -> ClipScore:
         """Score one clip."""

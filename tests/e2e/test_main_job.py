@@ -16,8 +16,14 @@ from evalkit.runs.store import Run, open_run
 from tests.engine.test_run import assert_same
 
 PROMPTS = 3
+# One metric of every kind: analytic, flow, image network, world encoder, missing weights, set, cost.
+METRICS = (
+    "temporal.flicker", "visual.sharpness", "temporal.subject_consistency", "alignment.world", "alignment.clip",
+    "set.fvd", "cost.seconds_per_clip",
+)  # fmt: skip
 COMMAND = (
     "run", "--suite", "core", "--model", "reference", "--limit", str(PROMPTS), "--set", "num_inference_steps=4",
+    *(part for metric in METRICS for part in ("--metrics", metric)),
 )  # fmt: skip
 
 
