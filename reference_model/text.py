@@ -43,10 +43,6 @@ OPEN, ABSENT = 0, 1
 """Classes that every factor has in front of its values: the caption leaves it open; the caption rules it out."""
 
 
-class PromptPart(tuple[str, float]):
-    """A stretch of a prompt and its weight."""
-
-
 def split_weights(prompt: str) -> list[tuple[str, float]]:
     """A prompt as (text, weight) parts: "a (red:1.3) ball" -> [("a ", 1.0), ("red", 1.3), (" ball", 1.0)]."""
     parts: list[tuple[str, float]] = []
