@@ -7,7 +7,8 @@ module alone; the pipeline samples with the schedulers of diffusers, which a tes
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -15,6 +16,20 @@ import torch
 from torch import Tensor, nn
 
 Denoiser = Callable[[Tensor, Tensor], Tensor]
+
+
+@contextmanager
+def denormals_flushed() -> Iterator[None]:
+    """Treat numbers below 1e-38 as zero: they change no pixel and cost a CPU hundreds of cycles.
+
+    The processor's state is given back as it was: other code of the process may rely on IEEE arithmetic.
+    """
+    before = not torch.tensor([1e-40]).mul(1.0).item()
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(before)
 
 
 class Scales(NamedTuple):

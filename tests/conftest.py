@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests.browser import chromium, open_page  # noqa: F401  # one browser for the whole session
+
 ROOT = Path(__file__).parents[1]
 
 # One thread a process: the default of two workers on two cores is then never oversubscribed.

@@ -11,7 +11,7 @@ from diffusers import DiffusionPipeline, EDMEulerScheduler
 from diffusers.utils import BaseOutput
 from torch import Tensor
 
-from reference_model.diffusion import clip_noise
+from reference_model.diffusion import clip_noise, denormals_flushed
 from reference_model.layout import draw_layout
 from reference_model.pipeline.modules import PainterModel, RefinerModel, TextModel, TracksModel
 from reference_model.pipeline.windows import blended
@@ -66,6 +66,7 @@ class ReferenceVideoPipeline(DiffusionPipeline):  # type: ignore[misc]
             refiner_scheduler=refiner_scheduler,
         )
 
+    @denormals_flushed()
     @torch.no_grad()
     def __call__(
         self,

@@ -46,8 +46,6 @@ def load_pipeline(version: str = "v2", device: str = "cpu") -> ReferenceVideoPip
         if isinstance(model, torch.nn.Module):
             for parameter in model.parameters():
                 parameter.data = parameter.data.float()
-    # Numbers below 1e-38 cost a CPU hundreds of cycles and change no pixel.
-    torch.set_flush_denormal(True)
     return pipeline.to(device)  # type: ignore[no-any-return]
 
 

@@ -20,6 +20,8 @@ import yaml
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from reference_model.diffusion import denormals_flushed
+
 
 @dataclass(frozen=True)
 class Config:
@@ -88,6 +90,8 @@ def learning_rate(config: Config, step: int) -> float:
     return config.learning_rate * min(1.0, (step + 1) / config.warmup) * fall
 
 
+# Moments of weights whose gradient is zero decay into denormal numbers, which made steps on a CPU six times slower.
+@denormals_flushed()
 def train(
     config: Config, stage: Stage, folder: Path, until: int | None = None, say: Callable[[str], None] = print
 ) -> Path:
@@ -96,8 +100,6 @@ def train(
     Writes `checkpoint.pt` (everything needed to resume), `model.safetensors` (average of the weights), `log.jsonl`.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    # Moments of weights whose gradient is zero decay into denormal numbers, which made steps on a CPU six times slower.
-    torch.set_flush_denormal(True)
     torch.manual_seed(config.seed)
     module = stage.build()
     average = {name: value.detach().clone() for name, value in module.state_dict().items()}

@@ -15,7 +15,6 @@ from evalkit.runs.store import Run, open_run
 from evalkit.suites.prompt import Prompt, Suite
 from evalkit.testing.runs import make_run, make_suite
 from evalkit.video import Video
-from tests.browser import chromium, open_page  # noqa: F401
 
 FRAMES = 16
 FPS = 8

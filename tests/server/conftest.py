@@ -16,7 +16,6 @@ from fastapi.testclient import TestClient
 from evalkit.failures.database import open_database
 from evalkit.server.app import create_app
 from evalkit.server.settings import Settings
-from tests.browser import chromium, open_page  # noqa: F401
 
 BASE = "http://127.0.0.1:8765"
 

@@ -43,7 +43,7 @@ def sharpness(frames: torch.Tensor) -> torch.Tensor:
         >>> flat = torch.full((1, 3, 32, 32), 7, dtype=torch.uint8)
         >>> edge = flat.clone(); edge[..., 16:, 16:] = 250
         >>> [round(float(value), 1) for value in sharpness(torch.cat([flat, edge]))]
-        [0.0, 0.9]
+        [0.0, 0.8]
     """
     import cv2
 
