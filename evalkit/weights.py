@@ -74,7 +74,7 @@ class KnownWeights:
                 'python -c "from evalkit._torchvision import ensure; ensure(); '
                 f'from torchvision.models import get_weight; {get}"'
             )
-        return f"curl -L --create-dirs -o {search_folders()[0] / self.filename} {self.url}"
+        return f"curl -L --create-dirs -o {_shown(search_folders()[0] / self.filename)} {self.url}"
 
 
 _TORCHVISION = "torchvision:"  # torchvision knows where its own weights are offered
@@ -202,6 +202,12 @@ class WeightsStatus(NamedTuple):
     used_by: str
     licence: str
     command: str
+
+
+def _shown(path: Path) -> str:
+    """The path as a shell takes it, with the home folder as `~`: a reason in a table must not name its author."""
+    home = Path.home()
+    return f"~/{path.relative_to(home).as_posix()}" if path.is_relative_to(home) else str(path)
 
 
 def search_folders() -> tuple[Path, ...]:
