@@ -30,7 +30,7 @@ def main() -> None:
         page.screenshot(path=HERE / "report.png")
         page = browser.new_page(viewport=SIZE, color_scheme="dark")
         page.goto((EXAMPLE / "gallery" / "index.html").as_uri())
-        page.wait_for_selector(".tile .spark")
+        page.wait_for_selector(".tile img")
         page.wait_for_timeout(1000)  # posters and sparklines come as they are looked at
         page.screenshot(path=HERE / "gallery.png")
         browser.close()

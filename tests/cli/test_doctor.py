@@ -54,7 +54,7 @@ def test_weights_that_appear_are_found_and_wrong_ones_are_named(
     monkeypatch.setenv("EVALKIT_WEIGHTS", str(tmp_path))
     missing = {one.name: one for one in diagnose().weights}["raft_small"]
     assert missing.state == "missing"
-    assert str(tmp_path / KNOWN_WEIGHTS["raft_small"].filename) in missing.command
+    assert "get_weight" in missing.command
     (tmp_path / KNOWN_WEIGHTS["raft_small"].filename).write_bytes(b"something else")
     assert {one.name: one for one in diagnose().weights}["raft_small"].state == "wrong"
 
