@@ -4,39 +4,58 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import uvicorn
 
 from evalkit.failures.record import parse_report
+from evalkit.report.gallery import render_gallery
 from tests.server.conftest import Site
 from tests.server.process import free_port
 
 pytestmark = pytest.mark.browser
 
 
-@pytest.fixture
-def address(site: Site, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The app on a real socket; its checks of Host and Origin know the port."""
-    port = free_port()
-    gate = next(layer for layer in site.app.user_middleware if layer.cls.__name__ == "Gatekeeper")
-    settings = gate.kwargs["settings"]
-    from dataclasses import replace
+@contextmanager
+def listening(site: Site, prefix: str = "") -> Iterator[str]:
+    """The app on a real socket; its checks of Host and Origin know the port.
 
-    gate.kwargs["settings"] = replace(settings, port=port)
+    Args:
+        site: the app.
+        prefix: path below which a reverse proxy offers it; requests arrive without it, as behind a proxy.
+    """
+    port = free_port()
+    address = f"http://127.0.0.1:{port}{prefix}"
+    settings = replace(site.app.state.settings, port=port, public_url=address if prefix else "")
+    gate = next(layer for layer in site.app.user_middleware if layer.cls.__name__ == "Gatekeeper")
+    gate.kwargs["settings"] = site.app.state.settings = settings
     site.app.middleware_stack = None  # built anew with the other port
+
+    async def proxied(scope: Any, receive: Any, send: Any) -> None:
+        assert scope["path"].startswith(f"{prefix}/"), scope["path"]  # nothing beside what the proxy offers
+        await site.app({**scope, "path": scope["path"].removeprefix(prefix)}, receive, send)
+
     server = uvicorn.Server(
-        uvicorn.Config(site.app, host="127.0.0.1", port=port, log_level="warning", lifespan="off")
+        uvicorn.Config(proxied, host="127.0.0.1", port=port, log_level="warning", lifespan="off")
     )
     thread = threading.Thread(target=server.run)
     thread.start()
     while not server.started:
         assert thread.is_alive()
         thread.join(0.02)
-    yield f"http://127.0.0.1:{port}"
+    yield address
     server.should_exit = True
     thread.join(30)
+
+
+@pytest.fixture
+def address(site: Site) -> Iterator[str]:
+    with listening(site) as found:
+        yield found
 
 
 @pytest.fixture
@@ -217,3 +236,37 @@ def test_restricted_clips_are_blurred_until_asked_for(
     page.goto(f"{address}/runs/{site.run_id('broken')}")
     assert page.locator(".tile").count() == 2  # left out of the gallery
     assert "1 with restricted reports are left out" in page.locator("main").inner_text()
+
+
+def test_everything_stays_below_the_path_of_a_proxy(
+    site: Site, open_page: Callable[..., Any], tmp_path: Path
+):
+    """From the gallery, a page that knows nothing of the server, to a filed report, without leaving the prefix."""
+    library = site.app.state.library
+    run = library.run(site.run_id("fine"))
+    render_gallery(run)
+    with listening(site, "/lab/video") as address:
+        watched = open_page(f"{address}/login")
+        page = watched.page
+        page.set_default_timeout(60_000)
+        log_in(page, address, site.tokens["anna"])
+        page.goto(f"{address}/runs/{run.manifest.run_id}")
+        page.get_by_role("link", name="Full gallery").click()
+        page.locator("article.tile button.open").first.click()
+        page.locator("#detail[open]").wait_for()
+        link = page.locator("#report-link").evaluate("link => link.href")
+        assert link.startswith(f"{address}/file?run="), link
+        page.goto(link)
+        page.wait_for_function("document.querySelector('video').readyState >= 2")  # the clip came
+        page.select_option("#family", "temporal")
+        page.select_option("#category", "temporal.flicker")
+        page.check("input[name=severity][value=S1]")
+        attached = tmp_path / "workflow.json"
+        attached.write_text('{"nodes": []}')
+        page.set_input_files("#attachment-file", str(attached))
+        page.locator("#attachments li").wait_for()
+        page.get_by_role("button", name="File the report").click()
+        page.wait_for_url(f"{address}/reports/*")
+        page.goto(f"{address}/reports")
+        assert page.locator('.column[data-status="new"] .ticket').count() == 1
+        watched.assert_clean()

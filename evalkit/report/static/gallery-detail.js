@@ -268,8 +268,10 @@
     words.push("--category", leaf || "CATEGORY", "--severity", "S1");
     if (course && course.window) { words.push("--frames", course.window[0] + "-" + course.window[1]); }
     byId("report-command").textContent = words.map(quote).join(" ");
-    // The form of the local web app: on its own pages the one that served them, from a file the default address.
-    var base = location.protocol.indexOf("http") === 0 ? location.origin : "http://127.0.0.1:8765";
+    // The form of the local web app: on its own pages the one that served them, which may lie below a path of a
+    // reverse proxy; from a file the default address.
+    var below = /^(.*)\/runs\/[^/]+\/files\//.exec(location.pathname);
+    var base = location.protocol.indexOf("http") === 0 ? location.origin + (below ? below[1] : "") : "http://127.0.0.1:8765";
     byId("report-link").href = base + "/file?" + new URLSearchParams({ run: evalkit.data.run.id, clip: clip.clip || "" });
   }
 
