@@ -43,7 +43,7 @@ demo: venv
 
 test: venv
 	@echo "== Tests; what this machine lacks (a browser, PostgreSQL) is skipped with the reason"
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: venv
 	@$(BIN)/ruff check .

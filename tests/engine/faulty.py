@@ -176,7 +176,7 @@ class Miscounting(Toy):
 
 
 class KillsItsNode:
-    """A job whose first item on the machine `victim` kills that machine's Ray daemon."""
+    """A job whose first item on the machine `victim` kills that machine's Ray daemon; other machines wait for that."""
 
     def __init__(self, victim: str, marker: Path) -> None:
         self.victim, self.marker = victim, marker
@@ -192,4 +192,7 @@ class KillsItsNode:
             self.marker.touch()
             os.kill(os.getppid(), signal.SIGKILL)  # a worker's parent is its machine's raylet
             hang()
+        give_up = time.monotonic() + 300  # a worker of the other machine may take long to start
+        while not self.marker.exists() and time.monotonic() < give_up:
+            time.sleep(0.01)
         return item * item, node

@@ -287,7 +287,7 @@ def test_regressions_reports_and_baseline_values_are_shown(open_page, gallery_pa
     }
     page.evaluate("evalkit.route.set({view: 'reported'})")
     watched.until("document.querySelectorAll('.tile').length === 1")
-    assert "S2" in page.inner_text(".tile .marks")
+    watched.until("document.querySelector('.tile .marks')?.innerText.includes('S2')")
 
 
 def test_the_download_and_the_report_link_point_where_they_should(
