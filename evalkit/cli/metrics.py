@@ -68,3 +68,23 @@ def cards(
 
     for path in write_cards(out, figures):
         typer.echo(str(path))
+
+
+@metrics_app.command(
+    "reference", epilog="Example: evalkit metrics reference runs/real --metric set.fvd --out real.safetensors"
+)
+def reference(
+    run: Annotated[Path, typer.Argument(help="Run over the reference clips, scored with the metric.")],
+    out: Annotated[Path, typer.Option(help="New reference file (.safetensors).")],
+    metric: Annotated[str, typer.Option(help="Set metric whose features are written.")] = "set.fvd",
+    source: Annotated[str, typer.Option(help="Where the clips come from, in words.")] = "",
+    statistics_only: Annotated[
+        bool, typer.Option("--statistics-only", help="Only count, mean and covariance: enough for FVD.")
+    ] = False,
+) -> None:
+    """Write a run's features as a reference file for `--reference`, with their protocol inside."""
+    from evalkit.engine.reference import write_reference
+    from evalkit.runs.store import open_run
+
+    made = write_reference(open_run(run), metric, out, source=source, statistics_only=statistics_only)
+    typer.echo(f"{out}: {made.statistics.count} clips, {made.protocol}", err=True)

@@ -52,7 +52,10 @@ Metrics = Annotated[
 ]
 Reference = Annotated[
     Path | None,
-    typer.Option(help="Run folder or folder of clips that set metrics (FVD, KVD, ...) compare with."),
+    typer.Option(
+        help="Run folder, folder of clips or reference file (.safetensors) that set metrics (FVD, KVD, ...) "
+        "compare with."
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the manifest as JSON on stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]

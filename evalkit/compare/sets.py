@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evalkit.errors import EvalkitError, RunError
+from evalkit.metrics.registry import load_metric
 from evalkit.runs.manifest import MetricRecord
 from evalkit.runs.store import Run
 from evalkit.stats.sets import Distance, SetDifference, compare_distances, compare_kernel_distances
@@ -75,13 +76,32 @@ def _distance(record: MetricRecord, reference: Array) -> Distance:
     """The metric's own value as a function of the generated features."""
     import torch
 
-    from evalkit.metrics.registry import load_metric
-
     metric: Any = load_metric(record.id, **record.params)
     fixed = torch.from_numpy(reference)
     if hasattr(metric, "distance"):  # the bare value, without the intervals that `score` adds
         return lambda features: float(metric.distance(torch.from_numpy(features), fixed))
     return lambda features: float(metric.score(torch.from_numpy(features), fixed, seed=0).value)
+
+
+def _compare_prompts(
+    evidence: SetEvidence, shared: SharedVectors, metric: Any, seed: int, alpha: float
+) -> SetEvidence:
+    """A metric that is the mean of a value a prompt: prompts are swapped and resampled with their values."""
+    import torch
+
+    sides = [metric.per_prompt(torch.from_numpy(rows), shared.prompt_ids) for rows in (shared.a, shared.b)]
+    prompts = sides[0][0]
+    if shared.left_out or len(prompts) < 2:
+        reason = (
+            f"{shared.left_out} clips have features in only one run" if shared.left_out else "a single prompt"
+        )
+        return evidence._replace(prompts=len(prompts), reason=f"no interval: {reason}")
+    first, second = (np.asarray(values, dtype=np.float64)[:, None] for _, values in sides)
+    rng = np.random.default_rng([seed, 3])
+    difference = compare_distances(
+        first, second, lambda rows: float(rows.mean()), prompts, rng, 1 - alpha, _KERNEL_RESAMPLES
+    )
+    return evidence._replace(difference=difference, prompts=len(prompts))
 
 
 def compare_set_metric(a: Run, b: Run, record: MetricRecord, seed: int, alpha: float) -> SetEvidence:
@@ -116,6 +136,9 @@ def compare_set_metric(a: Run, b: Run, record: MetricRecord, seed: int, alpha: f
     )
     try:
         shared = shared_vectors(a, b, record.id)
+        metric: Any = load_metric(record.id, **record.params)
+        if hasattr(metric, "per_prompt"):
+            return _compare_prompts(evidence, shared, metric, seed, alpha)
         reference = np.asarray(b.reference_vectors(record.id), dtype=np.float64)
     except RunError as error:
         return evidence._replace(reason=f"no interval: {error}")

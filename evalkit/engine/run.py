@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from evalkit.engine.executor import Executor, InlineExecutor, LocalExecutor, outcomes
 from evalkit.engine.generate import GenerateJob, clip_row
@@ -16,7 +16,7 @@ from evalkit.engine.progress import Progress, Silent
 from evalkit.engine.score import ScoreJob
 from evalkit.engine.scoring import score_clips
 from evalkit.engine.session import Session
-from evalkit.errors import EvalkitError, MissingExtra, RunError
+from evalkit.errors import EvalkitError, EvidenceError, MissingExtra, MissingWeights, RunError
 from evalkit.models.protocol import ModelInfo, VideoModel
 from evalkit.runs.environment import environment
 from evalkit.runs.manifest import MetricRecord
@@ -25,6 +25,7 @@ from evalkit.runs.store import Run, open_run
 from evalkit.suites.prompt import FrozenMapping, Suite
 
 if TYPE_CHECKING:
+    from evalkit.metrics.spec import ClipMetric, SetMetric
     from evalkit.suites.layouts import FolderScan
 
 __all__ = ["default_workers", "make_executor", "rescore", "run_model", "score_found"]
@@ -88,7 +89,7 @@ def run_model(
         seed: base seed; see `evalkit.runs.plan.clip_seed`.
         overrides: shape and parameters that win over the prompts' and the model's own.
         metrics: metric spec strings, or `default`, or `all`.
-        reference: run folder or folder of clips that set metrics compare with.
+        reference: run folder, folder of clips or reference file that set metrics compare with.
         executor, workers: how work is spread; local processes by default.
         device: where the model computes.
         timeout_s: wall time a clip after which its worker is stopped and the clip fails.
@@ -107,7 +108,7 @@ def run_model(
         overrides=overrides,
         kind="run" if score else "generate",
     )
-    job = _score_job(metrics, suite, out, own_clips=True) if score else None
+    job = _score_job(metrics, suite, out, reference, own_clips=True) if score else None
     executor = executor or make_executor("local", workers)
     count = getattr(executor, "workers", 0)
     progress = progress or Silent()
@@ -156,7 +157,7 @@ def score_found(
     suite = scan.suite
     info = model or ModelInfo(id="existing clips", revision="unknown", own_shape=True)
     plan = Plan("score", suite, info, FrozenMapping({"layout": scan.layout}), clips)
-    job = _score_job(metrics, suite, out, own_clips=False)
+    job = _score_job(metrics, suite, out, reference, own_clips=False)
     executor = executor or make_executor("local", workers)
     progress = progress or Silent()
     with (
@@ -205,7 +206,7 @@ def rescore(
     if reference is None and run.manifest.reference is not None:
         reference = Path(run.manifest.reference["path"])
     own = run.manifest.kind != "score"
-    job = _score_job(wanted, run.suite, folder, own_clips=own)
+    job = _score_job(wanted, run.suite, folder, reference, own_clips=own)
     executor = executor or make_executor("local", workers)
     progress = progress or Silent()
     environ = environment(run.manifest.environment.get("device", "cpu"), getattr(executor, "workers", 0))
@@ -214,12 +215,40 @@ def rescore(
     return open_run(folder)
 
 
-def _score_job(metrics: Sequence[str], suite: Suite, out: Path, *, own_clips: bool) -> ScoreJob:
-    """The job, opened here first: wrong names and parameters are told before anything is made."""
+def _score_job(
+    metrics: Sequence[str], suite: Suite, out: Path, reference: Path | None, *, own_clips: bool
+) -> ScoreJob:
+    """The job, opened here first: wrong names, parameters and references are told before anything is made."""
     from evalkit.metrics.registry import load_metrics
 
-    load_metrics(metrics)
+    loaded = load_metrics(metrics)
+    if reference is not None and reference.is_file():
+        _check_reference(reference, loaded)
     return ScoreJob(tuple(metrics), suite, out.resolve(), own_clips)
+
+
+def _check_reference(path: Path, metrics: Sequence[ClipMetric | SetMetric]) -> None:
+    """A reference file that none of the set metrics can use is refused before hours of work.
+
+    Raises:
+        EvidenceError: every set metric reads other features than the file holds.
+    """
+    from evalkit.engine.sets import feature_protocol
+    from evalkit.metrics.reference import load_reference
+
+    held, read = load_reference(path).protocol, {}
+    for metric in metrics:
+        if hasattr(metric, "vector") and not hasattr(metric, "score_prompts"):
+            try:
+                read[metric.spec.id] = feature_protocol(cast("SetMetric", metric))
+            except (MissingWeights, MissingExtra):
+                continue
+    if held not in read.values():
+        own = "; ".join(f"{name} reads {protocol!r}" for name, protocol in read.items()) or "there is none"
+        raise EvidenceError(
+            f"{path} holds {held!r}, which none of the set metrics reads ({own}); distances between the two would "
+            "mean nothing: ask for a metric with that network and preprocessing, or make the reference anew"
+        )
 
 
 def _generate(

@@ -13,6 +13,7 @@ from evalkit.engine.score import ClipToScore, ScoredRow, ScoreJob
 from evalkit.engine.sets import Vectors, score_sets
 from evalkit.errors import EvalkitError, VideoError
 from evalkit.features.compute import ClipVector
+from evalkit.metrics.reference import Reference, load_reference
 from evalkit.runs.files import writing
 from evalkit.runs.keys import digest
 from evalkit.runs.manifest import MANIFEST, MetricRecord
@@ -60,8 +61,13 @@ def score_clips(
                 **scored.vectors,
                 **job.stored_vectors(session.absolute(session.clips[item.key])),
             }
-    record, against = None, None
-    if reference is not None and job.plan.set_metrics:
+    record: dict[str, Any] | None = None
+    against: Reference | list[tuple[Mapping[str, Any], Vectors]] | None = None
+    if reference is not None and reference.is_file():
+        against = load_reference(reference)
+        record = _file_record(reference, against)
+        session.reference_rows = {}
+    elif reference is not None and job.plan.set_metrics:
         record, against = _score_reference(session, job, executor, timeout_s, progress, reference)
     unkept = ClipVector("failed", None, "its extractor keeps no features, which a set metric needs")
     readable: list[tuple[Mapping[str, Any], Vectors]] = [
@@ -77,6 +83,7 @@ def score_clips(
             groups=sorted({clip.group for clip in plan.clips}),
             folder=session.folder,
             run_id=session.run_id,
+            reference_digest=None if record is None else record["digest"],
         )
     session.finalise([_record(metric, job, keys) for metric in job.plan.metrics], set_rows, record)
 
@@ -154,6 +161,18 @@ def _score_reference(
     }, good
 
 
+def _file_record(path: Path, reference: Reference) -> dict[str, Any]:
+    from evalkit.video import file_digest
+
+    return {
+        "path": path.as_posix(),
+        "num_clips": reference.statistics.count,
+        "digest": file_digest(path),
+        "protocol": reference.protocol,
+        "source": reference.source,
+    }
+
+
 def _unchanged(row: Mapping[str, Any]) -> bool:
     from evalkit.video import file_digest
 
@@ -179,7 +198,9 @@ def _reference_paths(reference: Path) -> list[str]:
     from evalkit.suites.layouts import CLIP_SUFFIXES
 
     if not reference.is_dir():
-        raise EvalkitError(f"reference {reference} does not exist; give a run folder or a folder of clips")
+        raise EvalkitError(
+            f"reference {reference} does not exist; give a run folder, a folder of clips or a reference file"
+        )
     paths = sorted(
         path for path in reference.rglob("*") if path.suffix.lower() in CLIP_SUFFIXES and path.is_file()
     )

@@ -15,12 +15,23 @@ if TYPE_CHECKING:
 
     from evalkit.features.protocol import ClipFeatures
 
-__all__ = ["FVD", "KVD", "Coverage", "Density", "Frechet", "JEDi", "Precision", "Recall", "SetBase"]
+__all__ = [
+    "GROUPS",
+    "KVD",
+    "T_975",
+    "Coverage",
+    "Density",
+    "Frechet",
+    "JEDi",
+    "Precision",
+    "Recall",
+    "SetBase",
+]
 
 # Groups of the jackknife behind an interval: enough for a stable standard error (19 degrees of freedom), few
 # enough that twice twenty distances cost seconds.
-_GROUPS = 20
-_T_975 = 2.093  # 97.5% quantile of Student's t with 19 degrees of freedom
+GROUPS = 20
+T_975 = 2.093  # 97.5% quantile of Student's t with 19 degrees of freedom
 
 
 class SetBase:
@@ -124,6 +135,17 @@ class SetBase:
             len(reference),
         )
 
+    def jackknife(
+        self, sample: torch.Tensor, distance: Callable[[torch.Tensor], float], generator: torch.Generator
+    ) -> float:
+        """Jackknife variance of `distance` over one side, from leaving out one of twenty groups at a time."""
+        import torch
+
+        groups = torch.randperm(len(sample), generator=generator) % GROUPS
+        values = [distance(sample[groups != group]) for group in range(GROUPS)]
+        mean = sum(values) / GROUPS
+        return (GROUPS - 1) / GROUPS * sum((item - mean) ** 2 for item in values)
+
     def _interval(
         self, generated: torch.Tensor, reference: torch.Tensor, generator: torch.Generator
     ) -> tuple[float, float] | None:
@@ -132,83 +154,13 @@ class SetBase:
         Unlike a bootstrap it never repeats a sample, which would add to the small-sample bias. Conservative: clips
         of one prompt are not kept together, and bias is not corrected.
         """
-        if min(len(generated), len(reference)) < max(2 * _GROUPS, 2 * self.min_clips):
+        if min(len(generated), len(reference)) < max(2 * GROUPS, 2 * self.min_clips):
             return None
-        import torch
-
         value = self.distance(generated, reference)
-        variance = 0.0
-        for side in (0, 1):
-            sample = (generated, reference)[side]
-            groups = torch.randperm(len(sample), generator=generator) % _GROUPS
-            left_out = []
-            for group in range(_GROUPS):
-                kept = sample[groups != group]
-                pair = (kept, reference) if side == 0 else (generated, kept)
-                left_out.append(self.distance(*pair))
-            mean = sum(left_out) / _GROUPS
-            variance += (_GROUPS - 1) / _GROUPS * sum((item - mean) ** 2 for item in left_out)
-        width = _T_975 * variance**0.5
+        variance = self.jackknife(generated, lambda kept: self.distance(kept, reference), generator)
+        variance += self.jackknife(reference, lambda kept: self.distance(generated, kept), generator)
+        width = T_975 * variance**0.5
         return value - width, value + width
-
-
-class FVD(SetBase):
-    """Frechet distance of video-classifier features.
-
-    Args:
-        network: `world`, `i3d`, or another video network.
-        checkpoint: a weights file of the user's own.
-        preset: `stylegan-v`, `videogpt` or `cd-fvd`: a peer's network, preprocessing and divisor.
-        frames: length of the window.
-        stride: distance of its frames.
-        ddof: covariance over n - 1 (1) or n (0).
-    """
-
-    family = "fvd"
-    spec = MetricSpec(
-        id="set.fvd",
-        version="1",
-        title="FVD",
-        description="The clips as a set look and move unlike the reference clips.",
-        direction="lower",
-        range=(0.0, None),
-        formula="|m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^1/2) of video features, in Procrustes form, float64",
-        invariant_to=("order of clips", "rotation of the feature space"),
-        limits=(
-            "Biased upwards by small samples: compare only at one N, and read it against the noise floor. The "
-            "world encoder knows only the reference world; use a video network for other clips."
-        ),
-        citation="Unterthiner et al., Towards accurate generative models of video, 2018",
-    )
-
-    def __init__(
-        self,
-        network: str = "world",
-        checkpoint: str | None = None,
-        preset: Literal["stylegan-v", "videogpt", "cd-fvd"] | None = None,
-        frames: int = 16,
-        stride: int = 1,
-        ddof: int | None = None,
-    ) -> None:
-        from evalkit.features.presets import PRESETS
-
-        if preset is not None and preset not in PRESETS:
-            raise EvalkitError(f"set.fvd: unknown preset {preset!r}; use one of {', '.join(PRESETS)}")
-        super().__init__("i3d" if preset else network, checkpoint, frames, stride)
-        self.preset = preset
-        self.ddof = ddof if ddof is not None else PRESETS[preset].ddof if preset else 1
-
-    def _options(self) -> dict[str, str | int | float | bool | None]:
-        return super()._options() | ({"preset": self.preset} if self.preset else {})
-
-    def _suffix(self) -> str:
-        return f"/ddof{self.ddof}"
-
-    def distance(self, generated: torch.Tensor, reference: torch.Tensor) -> float:
-        """Frechet distance."""
-        from evalkit.metrics.functional.frechet import frechet_distance
-
-        return frechet_distance(generated, reference, ddof=self.ddof)
 
 
 class KVD(SetBase):

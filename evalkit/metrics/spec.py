@@ -117,7 +117,12 @@ class ClipMetric(Protocol):
 
 @runtime_checkable
 class SetMetric(Protocol):
-    """Compares two sets of clips by their features."""
+    """Compares two sets of clips by their features.
+
+    Optional methods: `score_statistics(generated, statistics, *, seed)` for a reference of which only count, mean and
+    scatter are known; `feature_protocol()` for metrics that take reference files; `score_prompts(rows, prompts)` and
+    `per_prompt(rows, prompts)` for a metric that needs no reference but knows which rows belong to one prompt.
+    """
 
     spec: ClassVar[MetricSpec]
 

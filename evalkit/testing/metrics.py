@@ -13,7 +13,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -171,6 +171,8 @@ def _check_set(metric: SetMetric, plan: FeaturePlan, clips: Sequence[Video]) -> 
         assert vector.status in ("ok", "skipped", "not_applicable"), (
             f"{metric.spec.id} failed: {vector.reason}"
         )
+    if hasattr(metric, "score_prompts"):
+        return _check_prompts(metric)
     generator = torch.Generator().manual_seed(0)
     rows = torch.randn(2, 60, 4, generator=generator)
     first, again = (metric.score(rows[0], rows[1], seed=3) for _ in range(2))
@@ -190,6 +192,30 @@ def _check_set(metric: SetMetric, plan: FeaturePlan, clips: Sequence[Video]) -> 
         "repeatable",
         "order of clips does not count",
         "far is worse than near",
+    ]
+
+
+def _check_prompts(metric: Any) -> list[str]:
+    """A set metric without a reference: the mean of a value a prompt."""
+    rows = torch.randn(60, 4, generator=torch.Generator().manual_seed(0)) + 4
+    prompts = [f"prompt {place % 12}" for place in range(60)]
+    first = metric.score_prompts(rows, prompts)
+    assert first == metric.score_prompts(rows, prompts), f"{metric.spec.id}: scored twice, it differs"
+    assert math.isfinite(first.value), f"{metric.spec.id}: {first.value} is not finite"
+    shuffled = metric.score_prompts(rows.flip(0), prompts[::-1]).value
+    assert math.isclose(shuffled, first.value, rel_tol=1e-9, abs_tol=1e-9), (
+        f"{metric.spec.id}: the order of clips changes {first.value} to {shuffled}"
+    )
+    _, values = metric.per_prompt(rows, prompts)
+    assert math.isclose(sum(values) / len(values), first.value, rel_tol=1e-9, abs_tol=1e-9), (
+        f"{metric.spec.id}: {first.value} is not the mean over prompts"
+    )
+    assert first.protocol, f"{metric.spec.id}: no protocol string"
+    return [
+        "rows or a reason for every clip",
+        "repeatable",
+        "order of clips does not count",
+        "mean over prompts",
     ]
 
 

@@ -97,3 +97,21 @@ def test_clips_are_aligned_by_prompt_and_sample(make):
     assert shared.a == pytest.approx(np.stack([features(1)[p, s] for p, s in kept]))
     assert shared.b == pytest.approx(np.stack([features(2)[p, s] for p, s in kept]))
     assert shared.prompt_ids == [f"p{p:02d}" for p, _ in kept]
+
+
+def test_diversity_needs_no_reference_and_is_judged_prompt_by_prompt(make):
+    from evalkit.metrics.functional.kernels import mean_pairwise_distance
+
+    near, far = features(1), features(2)
+    near = near.mean(1, keepdims=True) + (near - near.mean(1, keepdims=True)) / 4
+    a, b = (
+        make("a", sets={"set.diversity": (far, REFERENCE)}),
+        make("b", sets={"set.diversity": (near, REFERENCE)}),
+    )
+    found = compare_set_metric(a, b, a.manifest.metric("set.diversity"), 0, 0.05)
+    expected = np.mean([mean_pairwise_distance(torch.from_numpy(rows)) for rows in near])
+    assert found.difference.distance_b == pytest.approx(expected, rel=1e-9)
+    assert found.difference.difference.high < 0
+    assert found.difference.p_value <= 0.01
+    same = compare_set_metric(a, a, a.manifest.metric("set.diversity"), 0, 0.05)
+    assert same.difference.difference.estimate == 0

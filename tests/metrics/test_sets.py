@@ -111,3 +111,61 @@ def test_jedi_parity_is_the_v_statistic():
     parity = load_metric("set.jedi", parity=True).score(x, y, seed=0)
     assert parity.value > load_metric("set.jedi").score(x, y, seed=0).value
     assert "/V/" in parity.protocol
+
+
+def test_statistics_alone_give_the_same_fvd_and_an_honest_interval():
+    from evalkit.metrics.functional.frechet import FrechetStatistics
+
+    x, y = gaussian(80, 4, 1), gaussian(90, 4, 2, 0.5)
+    metric = load_metric("set.fvd")
+    known, rows = metric.score_statistics(x, FrechetStatistics.of(y), seed=0), metric.score(x, y, seed=0)
+    assert known.value == pytest.approx(rows.value, rel=1e-10)
+    assert known.protocol == rows.protocol
+    assert known.noise_floor is None
+    assert known.interval[0] < known.value < known.interval[1]
+    assert known.interval[1] - known.interval[0] < rows.interval[1] - rows.interval[0]
+    with pytest.raises(NotApplicable, match="at least 2 clips"):
+        metric.score_statistics(x[:1], FrechetStatistics.of(y), seed=0)
+
+
+def test_extrapolated_fvd_takes_the_bias_away_and_refuses_small_sets():
+    """Equal distributions: the plain distance is all bias, the intercept is near that of the reference alone."""
+    metric = load_metric("set.fvd_infinity")
+    reference = gaussian(4000, 6, 9)
+    plain, extrapolated = [], []
+    for seed in range(8):
+        score = metric.score(gaussian(200, 6, seed), reference, seed=seed)
+        assert score.interval[0] < score.value < score.interval[1]
+        extrapolated.append(score.value)
+        plain.append(load_metric("set.fvd").distance(gaussian(200, 6, seed), reference))
+    assert abs(sum(extrapolated)) < 0.4 * sum(plain)
+    with pytest.raises(NotApplicable, match="at least 2 D = 12"):
+        metric.score(gaussian(11, 6, 1), reference, seed=0)
+
+
+def test_diversity_is_the_mean_over_prompts_of_their_samples_distances():
+    metric = load_metric("set.diversity")
+    one, other = torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0])
+    rows = torch.stack([one, one, one, other, other])
+    score = metric.score_prompts(rows, ["same", "same", "apart", "apart", "single"])
+    assert score.value == pytest.approx(0.5)
+    assert "prompts=2/n=5" in score.protocol
+    assert score.interval[0] == pytest.approx(0.5 - 12.706 * 0.5, abs=1e-2)
+    with pytest.raises(NotApplicable, match="--samples"):
+        metric.score_prompts(rows[:2], ["a", "b"])
+
+
+@pytest.mark.parametrize(
+    "name", ["set.fvd", "set.kvd", "set.jedi", "set.precision", "set.recall", "set.density", "set.coverage"]
+)
+def test_set_metrics_honour_the_contract(name):
+    from evalkit.testing.metrics import check_metric, sample_clips
+
+    check_metric(lambda: load_metric(name), sample_clips(4, 32)[:2])
+
+
+@pytest.mark.parametrize("name", ["set.fvd_infinity", "set.frechet", "set.diversity"])
+def test_further_set_metrics_honour_the_contract(name):
+    from evalkit.testing.metrics import check_metric, sample_clips
+
+    check_metric(lambda: load_metric(name), sample_clips(2, 32)[:2])
