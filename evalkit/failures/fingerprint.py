@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from difflib import SequenceMatcher
 from typing import TYPE_CHECKING
 
-from evalkit.runs.keys import canonical_json
+from evalkit.canonical import content_digest
 from evalkit.suites.similar import normalise
 
 if TYPE_CHECKING:
@@ -36,7 +35,7 @@ def fingerprint(report: FailureReport) -> str:
         report.model.version.casefold(),
         _bucket(report.reproduction),
     ]
-    return "v1:" + hashlib.blake2b(canonical_json(content).encode(), digest_size=16).hexdigest()
+    return "v1:" + content_digest(content)
 
 
 def _bucket(settings: Reproduction) -> list[object]:

@@ -6,53 +6,16 @@ so a key that is found again always means the same number.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
-from fractions import Fraction
 from typing import TYPE_CHECKING, Any
+
+from evalkit.canonical import content_digest as digest
 
 if TYPE_CHECKING:
     from evalkit.features.protocol import ExtractorSpec, FeatureRequest
     from evalkit.models.protocol import GenerationRequest, ModelInfo
 
-__all__ = ["canonical_json", "digest", "feature_key", "generation_key", "run_key", "score_key"]
-
-_DIGEST_BYTES = 16
-
-
-def canonical_json(value: Any) -> str:
-    """JSON with sorted keys and no spaces; mappings, sequences, fractions and JSON scalars only.
-
-    >>> canonical_json({"b": 1, "a": (Fraction(24000, 1001), None)})
-    '{"a":["24000/1001",null],"b":1}'
-
-    Raises:
-        TypeError: a value of another type, which would not have one stable text.
-        ValueError: a float that is not finite.
-    """
-    return json.dumps(
-        _plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-    )
-
-
-def _plain(value: Any) -> Any:
-    if value is None or isinstance(value, (str, bool, int, float)):
-        return value
-    if isinstance(value, (list, tuple)):  # before the abstract types, which are ten times slower to ask for
-        return [_plain(item) for item in value]
-    if isinstance(value, Fraction):
-        return str(value)
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, Sequence | set | frozenset):
-        return [_plain(item) for item in (sorted(value) if isinstance(value, set | frozenset) else value)]
-    raise TypeError(f"a {type(value).__name__} cannot be part of a key: {value!r}")
-
-
-def digest(value: Any) -> str:
-    """32 hexadecimal characters for any value that `canonical_json` takes."""
-    return hashlib.blake2b(canonical_json(value).encode(), digest_size=_DIGEST_BYTES).hexdigest()
+__all__ = ["digest", "feature_key", "generation_key", "run_key", "score_key"]
 
 
 def generation_key(model: ModelInfo, request: GenerationRequest, prompt_digest: str, device: str) -> str:

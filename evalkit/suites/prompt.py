@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import difflib
-import hashlib
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+from evalkit.canonical import content_digest
 from evalkit.errors import SuiteError
 
 
@@ -69,21 +68,6 @@ def thaw(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [thaw(item) for item in value]
     return value
-
-
-def content_digest(content: object) -> str:
-    """Return the 128-bit blake2b digest (32 hex digits) of `content` as canonical JSON.
-
-    Canonical: keys sorted, no spaces, UTF-8 without escapes, no NaN. 2 and 2.0 differ, as they do in JSON.
-    """
-    text = json.dumps(
-        content,
-        sort_keys=True,
-        separators=(",", ":"),
-        ensure_ascii=False,
-        allow_nan=False,
-    )
-    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,11 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from evalkit.canonical import canonical_json
 from evalkit.errors import EvalkitError, RunError
 from evalkit.models.protocol import ModelInfo
 from evalkit.runs.files import atomic_path, write_json
 from evalkit.runs.journal import Journal, read_journal
-from evalkit.runs.keys import canonical_json, digest
+from evalkit.runs.keys import digest
 from evalkit.runs.manifest import read_manifest
 from evalkit.runs.plan import clip_seed, plan_generation
 from evalkit.runs.store import open_run
