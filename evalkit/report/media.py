@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from evalkit.runs.store import Run
     from evalkit.video import Video
 
-__all__ = ["ClipMedia", "Links", "prepare_media", "write_frames"]
+__all__ = ["FACTS", "ClipMedia", "Links", "prepare_media", "read_facts", "write_frames"]
 
 FACTS = Path("previews") / "facts.json"
 _FACTS_VERSION = 1
@@ -132,7 +132,7 @@ def prepare_media(
         progress: called with (done, total) as clips get ready.
     """
     chosen = set(featured)
-    known = _read_facts(run)
+    known = read_facts(run.folder)
     jobs = [
         _existing(run, row, known.get(row["clip_id"]))
         for row in run.generations.drop_duplicates("clip_id").to_dict("records")
@@ -266,8 +266,9 @@ def _write_jpeg(pixels: NDArray[np.uint8], path: Path) -> None:
         Image.fromarray(pixels).save(temporary, format="JPEG", quality=82, optimize=True)
 
 
-def _read_facts(run: Run) -> dict[str, ClipFacts]:
-    path = run.folder / FACTS
+def read_facts(folder: Path) -> dict[str, ClipFacts]:
+    """What was measured on the clips of the run in `folder`, by clip id; empty before the first report or gallery."""
+    path = folder / FACTS
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):

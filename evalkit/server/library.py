@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from evalkit.errors import RunError
 from evalkit.failures.drafts import inside_run
+from evalkit.server.flashes import hazard, known_hazards
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -80,6 +81,11 @@ class Library:
         row = self.clips(run).get(clip_id)
         path: Path | None = inside_run(run, row[kind]) if row is not None else None
         return path
+
+    def hazard(self, run: Run, clip_id: str) -> int:
+        """Flashes within one second of a clip that must stay covered; 0 where it may be shown."""
+        known = known_hazards(run).get(clip_id)
+        return hazard(self.media(run, clip_id, "preview")) if known is None else known
 
     def _manifests(self) -> list[Path]:
         found: list[Path] = []

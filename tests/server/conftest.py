@@ -22,7 +22,8 @@ BASE = "http://127.0.0.1:8765"
 
 @pytest.fixture(scope="session")
 def runs_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Runs `fine` (version 1) and `broken` (version 2), whose first clip flickers in frames 4 to 8."""
+    """Runs `fine` (version 1) and `broken` (version 2), whose first clip flickers in frames 4 to 8, and whose third one
+    flashes four times a second."""
     import torch
 
     from evalkit.testing.runs import make_run, make_suite
@@ -37,6 +38,8 @@ def runs_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 frames[t, 1, 16:32, 4 * t : 4 * t + 16] = 230
                 if version == 2 and prompt == 0 and 4 <= t <= 8 and t % 2:
                     frames[t] = 255 - frames[t]
+                if version == 2 and prompt == 2 and t % 2:
+                    frames[t] = 20
             return Video(frames, Fraction(8))
 
         return make

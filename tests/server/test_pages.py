@@ -270,3 +270,73 @@ def test_everything_stays_below_the_path_of_a_proxy(
         page.goto(f"{address}/reports")
         assert page.locator('.column[data-status="new"] .ticket').count() == 1
         watched.assert_clean()
+
+
+def test_flashing_clips_stay_covered_until_somebody_asks(
+    site: Site, address: str, open_page: Callable[..., Any]
+):
+    run_id, flashing = site.run_id("broken"), site.clip_id("broken", "p0002")
+    watched = open_page(f"{address}/login")
+    page = watched.page
+    page.set_default_timeout(60_000)
+    log_in(page, address, site.tokens["anna"])
+    playing = "video => !video.paused && video.playbackRate"
+
+    # The grid: the first press of play shows what is coming, and offers it slowed.
+    page.goto(f"{address}/runs/{run_id}")
+    calm, hazard = (page.locator(".tile", has_text=prompt) for prompt in ("p0001", "p0002"))
+    calm.get_by_role("button", name="Play").click()
+    calm.locator('.play[aria-pressed="true"]').wait_for()
+    hazard.get_by_role("button", name="Play").click()
+    hazard.get_by_text("flashes 4 times a second").wait_for()
+    assert hazard.locator("video").evaluate(playing) is False
+    page.keyboard.press("Enter")  # the offer has the focus
+    hazard.locator('.play[aria-pressed="true"]').wait_for()
+    assert hazard.locator("video").evaluate(playing) == 0.25
+
+    # The form: nothing plays or seeks before somebody asks.
+    page.goto(f"{address}/file?run={run_id}&clip={flashing}")
+    page.get_by_text("flashes 4 times a second").wait_for()
+    assert watched.axe() == []
+    assert page.get_by_role("button", name="Play").is_disabled()
+    assert page.locator(".frame-slider").is_disabled()
+    page.get_by_role("button", name="Show at quarter speed").click()
+    assert page.evaluate("document.activeElement.dataset.do") == "play"
+    page.keyboard.press("Enter")
+    page.wait_for_function("!document.querySelector('video').paused")
+    assert page.locator("video").evaluate(playing) == 0.25
+    assert page.locator("[data-do=speed]").input_value() == "0.25"
+
+    # The report, whose clip the store keeps.
+    page.select_option("#family", "temporal")
+    page.select_option("#category", "temporal.flicker")
+    page.check("input[name=severity][value=S2]")
+    page.get_by_role("button", name="File the report").click()
+    page.wait_for_url("**/reports/*")
+    page.get_by_text("flashes 4 times a second").wait_for()
+
+    # A clip that no run knows.
+    page.goto(f"{address}/file")
+    run = site.app.state.library.run(run_id)
+    page.set_input_files("#clip-file", str(run.path_of(site.app.state.library.clips(run)[flashing]["path"])))
+    page.get_by_text("flashes 4 times a second").wait_for()
+    page.reload()
+    page.get_by_text("flashes 4 times a second").wait_for()
+
+    # A vote: both sides are covered, so that the cover does not tell which version it is.
+    votes = 0
+    while votes < 3:
+        page.goto(f"{address}/vote?a={site.run_id('fine')}&b={run_id}")
+        covers = page.locator(".flash-cover").count()
+        if covers:
+            assert covers == 2
+            assert page.get_by_role("button", name="Play both").is_disabled()
+            page.get_by_role("button", name="Show at full speed").first.click()
+            assert page.locator(".flash-cover").count() == 0
+            assert page.get_by_role("button", name="Play both").is_enabled()
+            break
+        page.get_by_role("button", name="Equally good").click()
+        votes += 1
+    else:
+        raise AssertionError("no pair was covered")
+    watched.assert_clean()

@@ -35,7 +35,9 @@ def filing_page(request: Request, _: Reporter, run: str = "", clip: str = "") ->
 
 
 def _prefill(request: Request, run_id: str, clip_id: str) -> dict[str, Any]:
-    context: dict[str, Any] = {"run": None, "row": None, "known": {}, "draft": uuid.uuid4().hex}
+    context: dict[str, Any] = {
+        "run": None, "row": None, "known": {}, "flashes": 0, "draft": uuid.uuid4().hex
+    }  # fmt: skip
     context["repro"] = Reproduction.model_validate({}).model_dump()
     if run_id:
         run = opened(request, run_id)
@@ -43,7 +45,14 @@ def _prefill(request: Request, run_id: str, clip_id: str) -> dict[str, Any]:
         if row is None:
             raise InvalidReport(f"run {run_id} has no clip {clip_id!r}")
         known = clip_fields(run, row)
-        context |= {"run": run, "row": row, "known": known, "repro": known["reproduction"]}
+        flashes = request.app.state.library.hazard(run, clip_id)
+        context |= {
+            "run": run,
+            "row": row,
+            "known": known,
+            "repro": known["reproduction"],
+            "flashes": flashes,
+        }
     return context
 
 

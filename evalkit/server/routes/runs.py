@@ -10,6 +10,8 @@ from fastapi.responses import FileResponse, Response
 
 from evalkit.errors import EvalkitError
 from evalkit.failures.store import Query as ReportQuery
+from evalkit.server.accounts import Account
+from evalkit.server.flashes import known_hazards
 from evalkit.server.security import RENDERED_PAGE_POLICY, Reporter
 from evalkit.server.view import page
 
@@ -101,6 +103,7 @@ def run_page(
         total=len(rows),
         start=start,
         step=_PAGE,
+        flashes=known_hazards(run),
         reported=reported,
         hidden=len(hidden),
         rendered={name: (run.folder / name / "index.html").is_file() for name in ("report", "gallery")},
@@ -126,14 +129,26 @@ def _reports_of(request: Request, run_id: str) -> tuple[set[str], dict[str, int]
     return hidden, reported
 
 
+@router.get("/runs/{run_id}/clips/{clip_id}/flashes")
+def clip_flashes(request: Request, account: Reporter, run_id: str, clip_id: str) -> dict[str, int]:
+    """Flashes within one second of a clip that must stay covered, else 0; pages ask before they play it."""
+    run = opened(request, run_id)
+    _check_shown(request, account, run_id, clip_id)
+    return {"flashes": request.app.state.library.hazard(run, clip_id)}
+
+
+def _check_shown(request: Request, account: Account, run_id: str, clip_id: str) -> None:
+    if clip_id in _reports_of(request, run_id)[0] and not account.may("triage"):
+        raise HTTPException(403, "a restricted report is about this clip")
+
+
 @router.get("/runs/{run_id}/clips/{clip_id}/{kind}")
 def clip_file(request: Request, account: Reporter, run_id: str, clip_id: str, kind: str) -> Response:
     """Preview (with byte ranges, so that players can seek) or poster of a clip, by ids only."""
     run = opened(request, run_id)
     if kind not in ("preview", "poster"):
         raise HTTPException(404, "a clip has a preview and a poster")
-    if clip_id in _reports_of(request, run_id)[0] and not account.may("triage"):
-        raise HTTPException(403, "a restricted report is about this clip")
+    _check_shown(request, account, run_id, clip_id)
     path = request.app.state.library.media(run, clip_id, kind)
     if path is None:
         raise HTTPException(404, f"run {run_id} has no {kind} of clip {clip_id}")
@@ -152,12 +167,8 @@ def rendered_file(request: Request, account: Reporter, run_id: str, path: str) -
     inside = any(file.is_relative_to(root / name) for name in _RENDERED)
     if not inside or file.suffix not in _TYPES or not file.is_file():
         raise HTTPException(404, "no such file; `evalkit report` and `evalkit gallery` write them")
-    if (
-        file.suffix in _PICTURES
-        and file.name.partition(".")[0] in _reports_of(request, run_id)[0]
-        and not account.may("triage")
-    ):
-        raise HTTPException(403, "a restricted report is about this clip")
+    if file.suffix in _PICTURES:
+        _check_shown(request, account, run_id, file.name.partition(".")[0])
     headers = {"content-security-policy": RENDERED_PAGE_POLICY} if file.suffix == ".html" else {}
     return FileResponse(file, media_type=_TYPES[file.suffix], headers=headers)
 

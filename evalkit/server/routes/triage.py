@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from pathlib import Path
 from typing import Annotated
 
 from fastapi import APIRouter, Form, HTTPException, Query, Request
@@ -12,12 +13,14 @@ from evalkit.failures.duplicates import suggest
 from evalkit.failures.exporting import FORMATS, export
 from evalkit.failures.promote import apply_results, suggest_detector
 from evalkit.failures.promote import promote as promote_report
-from evalkit.failures.record import Confirmation, FailureReport, now
+from evalkit.failures.record import ClipEvidence, Confirmation, FailureReport, now
 from evalkit.failures.states import BOARD
+from evalkit.failures.store import FailureStore
 from evalkit.failures.store import Query as ReportQuery
 from evalkit.failures.taxonomy import load_taxonomy
 from evalkit.failures.triage import triage_report
 from evalkit.server.accounts import Account
+from evalkit.server.flashes import hazard
 from evalkit.server.routes.runs import opened
 from evalkit.server.security import Reporter, Triager
 from evalkit.server.view import page, redirect
@@ -174,6 +177,7 @@ def _report(
         if report.status in ("new", "needs_info", "triaged")
         else [],
         run=run,
+        flashes=_flashes(state.store, clip),
         models=state.settings.models,
         metric=suggest_detector(report),
         job=state.jobs.of(report.id),
@@ -181,6 +185,11 @@ def _report(
         filed=filed,
         problem=problem,
     )
+
+
+def _flashes(store: FailureStore, clip: ClipEvidence | None) -> int:
+    path = store.media.path(clip.preview) if clip is not None and clip.preview is not None else None
+    return hazard(path) if path is not None and path.is_file() else 0
 
 
 @router.post("/reports/{report_id}/comment")
@@ -302,18 +311,30 @@ def promote(
 @router.get("/media/{digest}")
 def media(request: Request, account: Reporter, digest: str) -> Response:
     """A file of a report, by its digest. Only what was encoded here, and plain pictures, are shown in the page."""
+    path, kind = _readable(request, account, digest)
+    if kind in _INLINE:
+        return FileResponse(path, media_type=kind, headers={"cache-control": "private, max-age=3600"})
+    # What a stranger sent is never rendered: it is saved, under a name made here.
+    return FileResponse(path, media_type="application/octet-stream", filename=f"{digest}.bin")
+
+
+@router.get("/media/{digest}/flashes")
+def media_flashes(request: Request, account: Reporter, digest: str) -> dict[str, int]:
+    """The same as for a clip of a run, for a clip that was uploaded."""
+    path, kind = _readable(request, account, digest)
+    # Only what was encoded here is decoded in this process.
+    return {"flashes": hazard(path) if kind == "video/mp4" else 0}
+
+
+def _readable(request: Request, account: Account, digest: str) -> tuple[Path, str]:
+    """Path and media type of a file that this account may see."""
     store = request.app.state.store
     row = store.media_row(digest)
     if row is None:
         raise HTTPException(404, "no such file")
     if row["restricted"] and not (account.may("triage") or row["added_by"] == account.name):
         raise HTTPException(403, "a restricted report uses this file")
-    path = store.media.path(digest)
+    path: Path = store.media.path(digest)
     if not path.is_file():
         raise HTTPException(404, "the file is gone from the media folder")
-    if row["media_type"] in _INLINE:
-        return FileResponse(
-            path, media_type=row["media_type"], headers={"cache-control": "private, max-age=3600"}
-        )
-    # What a stranger sent is never rendered: it is saved, under a name made here.
-    return FileResponse(path, media_type="application/octet-stream", filename=f"{digest}.bin")
+    return path, row["media_type"]

@@ -52,8 +52,17 @@ def vote_page(request: Request, account: Reporter, a: RunId = "", b: RunId = "")
                 prompt = found.text if found else ""
     return page(
         request, "vote.html", runs=list(runs.values()), a=a, b=b, ballot=ballot, problem=problem, total=total,
-        prompt=prompt, choices=CHOICES,
+        prompt=prompt, choices=CHOICES, flashes=_flashes(request, ballot) if ballot else {},
     )  # fmt: skip
+
+
+def _flashes(request: Request, ballot: Ballot) -> dict[str, int]:
+    """What must stay covered of the left and the right clip."""
+    library = request.app.state.library
+    return {
+        side: library.hazard(opened(request, run_id), clip_id)
+        for side, (run_id, clip_id) in ((side, ballot.side(side)) for side in ("left", "right"))
+    }
 
 
 def _own(request: Request, account: Account, ballot_id: str) -> Ballot:
@@ -119,6 +128,7 @@ def ballot_page(request: Request, account: Reporter, ballot_id: str) -> Response
         labels={side: label(runs[run_id]) for side, (run_id, _) in sides.items()},
         rows=rows,
         choices=CHOICES,
+        flashes=_flashes(request, ballot),
     )
 
 

@@ -3,6 +3,30 @@
 // Clips: frame-exact stepping, spans on the timeline, boxes on the picture, thumbnails, pairs. Nothing plays by itself.
 (function () {
   var SVG = "http://www.w3.org/2000/svg";
+  var still = matchMedia("(prefers-reduced-motion: reduce)");
+
+  // Flashes above three a second can trigger seizures: such a clip is covered until somebody asks for it.
+  function cover(box, flashes, reveal) {
+    if (box.querySelector(".flash-cover")) { return; }
+    var cover = document.createElement("div"), told = document.createElement("p");
+    cover.className = "flash-cover";
+    told.textContent = "This clip flashes " + flashes + " times a second, which can trigger seizures.";
+    cover.append(told);
+    [["Show at quarter speed", 0.25], ["Show at full speed", 1]].forEach(function (option) {
+      var button = document.createElement("button");
+      button.type = "button";
+      button.className = "button slim";
+      button.textContent = option[0];
+      button.addEventListener("click", function () { cover.remove(); reveal(option[1]); });
+      cover.append(button);
+    });
+    box.append(cover);
+  }
+
+  function setSpeed(video, speed) {
+    video.defaultPlaybackRate = speed;
+    video.playbackRate = speed;
+  }
 
   function rate(text) {
     var parts = String(text || "").split("/");
@@ -22,6 +46,7 @@
     this.boxes = JSON.parse(root.dataset.boxes || "[]");
     this.listen();
     this.draw();
+    if (Number(root.dataset.flashes)) { this.cover(Number(root.dataset.flashes)); }
     // A report opens where its reporter saw something.
     var marked = this.boxes.length ? this.boxes[0].frame : this.segments.length ? this.segments[0].first : 0;
     if (marked > 0) {
@@ -29,6 +54,20 @@
       else { this.video.addEventListener("loadedmetadata", this.seek.bind(this, marked), { once: true }); }
     }
   }
+
+  Clip.prototype.cover = function (flashes) {
+    var clip = this, speed = this.root.querySelector('[data-do="speed"]');
+    var controls = this.root.querySelectorAll("[data-do], .frame-slider");
+    function enable(ready) { controls.forEach(function (control) { control.disabled = !ready; }); }
+    this.video.pause();
+    enable(false);
+    cover(this.root.querySelector(".stage"), flashes, function (chosen) {
+      enable(true);
+      speed.value = chosen;
+      setSpeed(clip.video, chosen);
+      clip.play.focus();
+    });
+  };
 
   Clip.prototype.setShape = function (frames, fps, width, height) {
     this.frames = Math.max(1, frames);
@@ -107,7 +146,7 @@
       if (doing === "back" || doing === "forward") { video.pause(); clip.seek(Number(clip.slider.value) + (doing === "back" ? -1 : 1)); }
     });
     this.root.querySelector('[data-do="speed"]').addEventListener("change", function (event) {
-      video.playbackRate = Number(event.target.value);
+      setSpeed(video, Number(event.target.value));
     });
     if (!("editable" in this.root.dataset)) { return; }
     this.listenForBox();
@@ -185,19 +224,64 @@
 
   document.querySelectorAll("[data-clip]").forEach(function (root) { root.clip = new Clip(root); });
 
+  // A repetition that nobody asked for is motion, too.
+  if (still.matches) { document.querySelectorAll("video").forEach(function (video) { video.loop = false; }); }
+
   // Thumbnails load and play when asked.
   document.querySelectorAll("[data-thumb]").forEach(function (thumb) {
     var video = thumb.querySelector("video"), button = thumb.querySelector(".play");
     if (!button) { return; }
-    button.addEventListener("click", function () {
+    function show() { button.setAttribute("aria-pressed", String(!video.paused)); }
+    ["play", "pause"].forEach(function (name) { video.addEventListener(name, show); });
+    function play() {
       if (!video.src) { video.src = video.dataset.src; }
-      if (video.paused) { video.play(); } else { video.pause(); }
-      button.setAttribute("aria-pressed", String(!video.paused));
+      video.play();
+    }
+    function start(flashes) {
+      if (!flashes) { play(); return; }
+      cover(thumb, flashes, function (speed) {
+        delete thumb.dataset.flashes;
+        setSpeed(video, speed);
+        play();
+        button.focus();
+      });
+      thumb.querySelector(".flash-cover button").focus();
+    }
+    button.addEventListener("click", function () {
+      if (!video.paused) { video.pause(); return; }
+      if (!thumb.dataset.ask) { start(Number(thumb.dataset.flashes)); return; }
+      // Nobody has measured this clip yet; it plays when the server has.
+      fetch(thumb.dataset.ask, { headers: { Accept: "application/json" } }).then(function (answer) {
+        if (!answer.ok) { throw new Error("not measured"); }
+        return answer.json();
+      }).then(function (data) {
+        delete thumb.dataset.ask;
+        if (data.flashes) { thumb.dataset.flashes = data.flashes; }
+        start(data.flashes);
+      }).catch(function () { button.title = "This clip cannot be checked for flashes now; try again."; });
     });
   });
 
-  document.querySelectorAll("[data-play-both]").forEach(function (button) {
-    var videos = Array.from(document.querySelectorAll("[data-versus] video"));
+  // Two clips start and stop together; one that flashes covers both, so that neither side is told from the other.
+  document.querySelectorAll("[data-versus]").forEach(function (pair) {
+    var thumbs = Array.from(pair.querySelectorAll("[data-thumb]"));
+    var videos = Array.from(pair.querySelectorAll("video"));
+    var button = document.querySelector("[data-play-both]");
+    var most = Math.max.apply(null, thumbs.map(function (thumb) { return Number(thumb.dataset.flashes) || 0; }));
+    if (most) {
+      button.disabled = true;
+      thumbs.forEach(function (thumb) {
+        cover(thumb, most, function (speed) {
+          thumbs.forEach(function (other) {
+            var left = other.querySelector(".flash-cover");
+            if (left) { left.remove(); }
+          });
+          videos.forEach(function (video) { setSpeed(video, speed); });
+          button.disabled = false;
+          button.focus();
+        });
+      });
+    }
     button.addEventListener("click", function () {
       var playing = videos.some(function (video) { return !video.paused; });
       videos.forEach(function (video) {

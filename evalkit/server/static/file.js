@@ -107,10 +107,15 @@
     var slot = document.getElementById("player-slot");
     if (!slot || !fields.upload.value) { return; }
     var clip = JSON.parse(fields.upload.value), player = slot.querySelector("[data-clip]").clip;
+    fetch(form.dataset.media + clip.preview + "/flashes", { headers: { Accept: "application/json" } })
+      .then(function (answer) { return answer.json(); })
+      .then(function (data) {
+        if (data.flashes) { player.cover(data.flashes); }
+        slot.hidden = false;
+      });
     player.video.src = form.dataset.media + clip.preview;
     player.video.poster = form.dataset.media + clip.poster;
     player.setShape(clip.num_frames, clip.fps, clip.width, clip.height);
-    slot.hidden = false;
     marksToClip();
     ["num_frames", "width", "height", "fps"].forEach(function (name) {
       if (!fields[name].value) { fields[name].value = clip[name]; }
