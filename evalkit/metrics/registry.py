@@ -37,6 +37,8 @@ METRICS = Registry(
         "temporal.motion_smoothness": "evalkit.metrics.rhythm:MotionSmoothness",
         "temporal.colour_drift": "evalkit.metrics.rhythm:ColourDrift",
         "temporal.long_drift": "evalkit.metrics.rhythm:LongDrift",
+        "temporal.sharpness_drift": "evalkit.metrics.drift:SharpnessDrift",
+        "temporal.seams": "evalkit.metrics.drift:Seams",
         "motion.dynamic_degree": "evalkit.metrics.motion:DynamicDegree",
         "motion.magnitude": "evalkit.metrics.motion:Magnitude",
         "alignment.clip": "evalkit.metrics.alignment:Clip",
