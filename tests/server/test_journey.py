@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,63 +13,47 @@ import pytest
 
 from evalkit.cli import main
 from evalkit.engine.run import run_model
+from evalkit.models import load_model
+from evalkit.models.protocol import GenerationFailure, GenerationRequest, ModelInfo, VideoModel
 from evalkit.report.gallery import render_gallery
 from evalkit.runs.store import Run
-from evalkit.suites import load_suite
+from evalkit.suites import Suite, load_suite
+from evalkit.testing.defects import DEFECTS
+from evalkit.video import Video
+from reference_model.adapter import ReferenceModel
 from tests.server.process import serving
 
 pytestmark = pytest.mark.browser
 
-# A model that is installed like anybody's: the rendered world under a lamp that fails wherever something is red.
-PLUGIN = """
-from evalkit.testing.defects import DEFECTS
-from reference_model.adapter import WorldModel
+# One step of each stage makes a ball flicker; with its own number of steps the model does not fail there.
+HASTY, CAREFUL = "reference:num_inference_steps=1,tracks_steps=1", "reference"
+BALL = "object-ball"
 
 
-class LampModel(WorldModel):
-    def __init__(self, *, strength: float = 0.0) -> None:
-        super().__init__(revision=f"lamp-{strength}")
-        self.strength = strength
+class FlickeringModel(ReferenceModel):
+    """The reference model, broken: what it makes is passed through a known defect."""
 
     @property
-    def info(self):
-        from dataclasses import replace
+    def info(self) -> ModelInfo:
+        return replace(super().info, config={"defect": "flicker_gain"})
 
-        return replace(super().info, id="lamp", config={"strength": self.strength})
-
-    def generate(self, requests):
-        clips = super().generate(requests)
+    def generate(self, requests: Sequence[GenerationRequest]) -> list[Video | GenerationFailure]:
+        made = super().generate(requests)
         return [
-            DEFECTS["flicker_gain"](clip, self.strength, seed=1).video
-            if self.strength and "red" in request.prompt
-            else clip
-            for request, clip in zip(requests, clips)
+            clip if isinstance(clip, GenerationFailure) else DEFECTS["flicker_gain"](clip, 1.0, seed=1).video
+            for clip in made
         ]
-"""
-BROKEN, MENDED = "lamp:strength=1.0", "lamp:strength=0.0"
-RED = "colour-red-square"
 
 
-def install(folder: Path) -> Path:
-    """The plugin as pip would install it."""
-    plugin = folder / "site"
-    info = plugin / "lamp-1.0.dist-info"
-    info.mkdir(parents=True)
-    (plugin / "lamp_model.py").write_text(PLUGIN, encoding="utf-8")
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: lamp\nVersion: 1.0\n", encoding="utf-8")
-    (info / "entry_points.txt").write_text(
-        "[evalkit.models]\nlamp = lamp_model:LampModel\n", encoding="utf-8"
-    )
-    return plugin
-
-
-def generate(plugin: Path, suite: Any, spec: str, out: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    monkeypatch.syspath_prepend(str(plugin))
-    import lamp_model
-
-    model = lamp_model.LampModel(strength=float(spec.partition("=")[2]))
+def generate(suite: Suite, model: str | VideoModel, out: Path) -> Run:
+    spec = model if isinstance(model, str) else "broken"
     command = ["evalkit", "run", "--model", spec, "--out", str(out)]
-    return run_model(suite, model, out, metrics=["temporal.flicker"], workers=0, command=command)
+    loaded = load_model(model) if isinstance(model, str) else model
+    return run_model(suite, loaded, out, metrics=["temporal.flicker"], workers=0, command=command)
+
+
+def flicker(run: Run, prompt_id: str) -> float:
+    return float(run.scores.set_index("prompt_id")["value"][prompt_id])
 
 
 def mark_span(page: Any, first: int, last: int, frames: int) -> None:
@@ -105,30 +91,32 @@ def gate(policy: Path, run: Path, capsys: pytest.CaptureFixture[str]) -> tuple[i
 def test_a_failure_from_the_gallery_to_verified(
     tmp_path: Path,
     open_page: Callable[..., Any],
-    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ):
-    plugin, runs, cases = install(tmp_path), tmp_path / "runs", tmp_path / "regressions"
-    suite = load_suite("core").select(ids=[RED, "object-circle", "object-ball"])
-    run = generate(plugin, suite, BROKEN, runs / "broken", monkeypatch)
+    runs, cases = tmp_path / "runs", tmp_path / "regressions"
+    suite = load_suite("core").select(ids=[BALL, "object-circle", "colour-red-square"])
+    run = generate(suite, HASTY, runs / "hasty")
     render_gallery(run)
-    with serving(tmp_path, "--runs", "runs", "--model", BROKEN, plugins=(plugin,)) as server:
+    careful = generate(suite.select(ids=[BALL]), CAREFUL, runs / "careful")
+    limit = (flicker(run, BALL) * flicker(careful, BALL)) ** 0.5
+    assert flicker(careful, BALL) < 0.8 * limit  # the two versions differ by more than their seeds do
+    with serving(tmp_path, "--runs", "runs", "--model", HASTY) as server:
         watched = open_page(f"{server.url}/login?token={server.token}")
         page = watched.page
         page.set_default_timeout(30_000)
 
         # From the gallery's clip to the form, prefilled.
         page.goto(f"{server.url}/runs/{run.manifest.run_id}")
-        tile = page.locator(".tile", has_text=RED)
+        tile = page.locator(".tile", has_text=BALL)
         assert page.locator(".tile").first.inner_text() == tile.inner_text()  # the worst comes first
         page.get_by_role("link", name="Full gallery").click()
-        page.locator("article.tile", has_text="a red square").locator("button.open").first.click()
+        page.locator("article.tile", has_text="a green ball").locator("button.open").first.click()
         page.locator("#detail[open]").wait_for()
         page.keyboard.press("x")
         page.goto(page.locator("#report-link").evaluate("link => link.href"))
-        assert page.input_value("[name=model_name]") == "lamp"
+        assert page.input_value("[name=model_name]") == "reference"
         seeds = run.generations.set_index("prompt_id")["seed"]
-        assert page.input_value("[name=seed]") == str(seeds[RED])
+        assert page.input_value("[name=seed]") == str(seeds[BALL])
 
         # Span, box, words; a reload loses nothing.
         mark_span(page, 2, 14, 16)
@@ -155,7 +143,7 @@ def test_a_failure_from_the_gallery_to_verified(
 
         # The same thing again: the first report is suggested before anything is sent.
         page.goto(f"{server.url}/runs/{run.manifest.run_id}")
-        page.locator(".tile", has_text=RED).get_by_role("link", name="File a report").click()
+        page.locator(".tile", has_text=BALL).get_by_role("link", name="File a report").click()
         describe(page, "it flickers")
         page.locator("#duplicates", has_text="same clip").wait_for()
         page.get_by_role("button", name="File the report").click()
@@ -175,12 +163,16 @@ def test_a_failure_from_the_gallery_to_verified(
         page.select_option("#triage-status", "triaged")
         page.get_by_role("button", name="Save").click()
         page.locator(".facts-line", has_text="triaged").wait_for()
+        assert page.input_value("[name=model]") == HASTY
+        page.fill("[name=limit]", f"{limit:.4g}")
         page.get_by_role("button", name="Reproduce").click()
         page.locator('.job[data-state="done"], .job[data-state="failed"]').wait_for()
         assert page.locator(".job").get_attribute("data-state") == "done", page.locator(".job").inner_text()
         page.get_by_role("link", name="Load the report again").click()
         page.locator(".facts-line", has_text="confirmed").wait_for()
-        assert "3 of 3 seeds failed" in page.locator(".panel", has_text="Confirm").first.inner_text()
+        assert re.search(
+            "[123] of 3 seeds failed", page.locator(".panel", has_text="Confirm").first.inner_text()
+        )
         page.get_by_role("button", name="Promote").click()
         page.locator(".facts-line", has_text="case").wait_for()
         page.select_option("#triage-status", "fixed")
@@ -201,24 +193,28 @@ def test_a_failure_from_the_gallery_to_verified(
             encoding="utf-8",
         )
         again = load_suite(cases)
-        generate(plugin, again, BROKEN, runs / "still-broken", monkeypatch)
-        code, said = gate(policy, runs / "still-broken", capsys)
+        generate(again, FlickeringModel(), runs / "broken")
+        code, said = gate(policy, runs / "broken", capsys)
         assert code == 1, said
         assert case.stem in said.replace("\n", "").replace(" ", "")
-        generate(plugin, again, MENDED, runs / "mended", monkeypatch)
+        generate(again, CAREFUL, runs / "mended")
         code, said = gate(policy, runs / "mended", capsys)
         assert code == 0, said
 
         # And the report follows.
         page.goto(f"{server.url}/reports")
-        page.get_by_label("Run over the regression cases").select_option(label="mended · lamp lamp-0.0")
+        page.get_by_label("Run over the regression cases").select_option(
+            label=f"mended · reference {careful.manifest.model.revision}"
+        )
         page.get_by_role("button", name="Verify or reopen").click()
         page.locator("td", has_text="verified").wait_for()
         page.goto(f"{server.url}/reports/{first_id}")
         assert "verified" in page.locator(".facts-line").inner_text()
         page.goto(f"{server.url}/reports")
         assert page.locator('.column[data-status="verified"] .ticket').count() == 1
-        page.get_by_label("Run over the regression cases").select_option(label="still-broken · lamp lamp-1.0")
+        page.get_by_label("Run over the regression cases").select_option(
+            label=f"broken · reference {careful.manifest.model.revision}"
+        )
         page.get_by_role("button", name="Verify or reopen").click()
         page.locator("td", has_text="regressed").wait_for()
         watched.assert_clean()
