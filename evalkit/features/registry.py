@@ -19,6 +19,7 @@ EXTRACTORS = Registry(
         "luma": "evalkit.features.pixels:Luma",
         "flow": "evalkit.features.flow:Flow",
         "flow_leap": "evalkit.features.flow:FlowLeap",
+        "tracks": "evalkit.features.tracks:Tracks",
         "transnetv2": "evalkit.features.cuts:TransNet",
         "image": "evalkit.features.image:Image",
         "text": "evalkit.features.text:Text",

@@ -13,7 +13,7 @@ from evalkit.testing.metrics import check_metric, sample_clips
 PROMPT = Prompt(id="p", text="a red ball on a lawn", category="c", expect={"camera": "pan_left", "shots": 1})
 # What needs weights that do not come with an installation, original bytes, or the reference world.
 ABSENT = {"alignment.clip", "alignment.video_text"}
-ELSEWHERE = ("provenance.", "safety.", "alignment.world", "control.")
+ELSEWHERE = ("provenance.", "safety.", "alignment.world", "temporal.jerk")
 NETWORKS = {
     *("alignment.conse", "alignment.retrieval", "set.frechet"),
     *(f"temporal.{name}" for name in ("subject_consistency", "background_consistency", "clip_consistency")),
