@@ -129,7 +129,10 @@ def measure(
         if isinstance(found, str):
             return Outcome(name, value, study.measure, study.expected, "failed", reason=found, **common)  # type: ignore[arg-type]
         verdict = _verdict(study, found)
-        ends = {"estimate": found.estimate, "low": found.low, "high": found.high}
+        low, high = found.low, found.high
+        if study.measure == "trend":  # Student's t does not know that a correlation ends at 1
+            low, high = max(low, -1.0), min(high, 1.0)
+        ends = {"estimate": found.estimate, "low": low, "high": high}
         return Outcome(name, value, study.measure, study.expected, "ok", verdict, "", **ends, **common)  # type: ignore[arg-type]
 
     ignored = {param for run in runs.values() for param in run.manifest.model.ignored_params}
