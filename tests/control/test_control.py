@@ -134,12 +134,14 @@ def test_a_model_that_obeys_is_found_to_obey(tmp_path):
     assert verdicts.pop(("guidance", "visual.exposure")) == "not shown"
     assert set(verdicts.values()) == {"as expected"}
     assert found["guidance", "alignment"]["estimate"] == pytest.approx(1)
-    assert (
-        found["guidance", "alignment"]["arms"]["high"] - found["guidance", "alignment"]["arms"]["low"] == 20
-    )
+    assert found["guidance", "alignment"]["arms"]["high"] - found["guidance", "alignment"]["arms"][
+        "low"
+    ] == pytest.approx(20, abs=1e-3)
     assert found["negative", "alignment"]["estimate"] == pytest.approx(-15)
     assert (found["negative", "alignment"]["prompts"], found["negative", "alignment"]["lost"]) == (3, 2)
-    assert found["weight", "contrast"]["arms"]["high"] - found["weight", "contrast"]["arms"]["low"] == 10
+    assert found["weight", "contrast"]["arms"]["high"] - found["weight", "contrast"]["arms"][
+        "low"
+    ] == pytest.approx(10, abs=1e-3)
     assert 0 < found["words", "embedding distance"]["high"] < 1
     assert "| guidance | alignment, mean Spearman over prompts | 1 |" in (out / "index.md").read_text()
     stamps = {path: path.stat().st_mtime_ns for path in out.rglob("*.mp4")}
