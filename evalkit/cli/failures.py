@@ -165,7 +165,7 @@ def _apply(store: FailureStore, run: Path, cases: Path, who: str, as_json: bool)
         typer.echo(json.dumps([entry._asdict() for entry in applied], indent=2))
     for entry in applied:
         step = entry.after if entry.before == entry.after else f"{entry.before} -> {entry.after}"
-        typer.echo(f"{entry.report_id} {step}: {entry.message}", err=True)
+        typer.echo(f"{entry.report_id} {step or 'unknown'}: {entry.message}", err=True)
 
 
 @failures_app.command(

@@ -21,6 +21,7 @@ __all__ = ["clip_fields", "detectors", "find_clip", "inside_run", "keep_clip", "
 
 _AGREES, _DISAGREES = 80.0, 50.0
 _REPRODUCTION = ("num_inference_steps", "guidance_scale", "scheduler", "context_window")
+_ELSEWHERE = ("prompt", "negative_prompt", "num_frames", "height", "width", "fps", "seed")
 _ENVIRONMENT = ("precision", "quantization")
 
 
@@ -70,7 +71,7 @@ def clip_fields(
     params: dict[str, Any] = {**(prompt.params if prompt else {}), **json.loads(row["params"] or "{}")}
     params = {name: value for name, value in params.items() if isinstance(value, str | int | float | bool)}
     known = {name: params.pop(name) for name in _REPRODUCTION if params.get(name) is not None}
-    for name in ("num_frames", "height", "width", "fps", "seed"):
+    for name in _ELSEWHERE:
         params.pop(name, None)
     environment = manifest.environment
     reproduction = Reproduction.model_validate(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import yaml
 
-from evalkit.failures.errors import InvalidReport, StateConflict
+from evalkit.failures.errors import InvalidReport, StateConflict, UnknownReport
 from evalkit.failures.taxonomy import load_taxonomy
 from evalkit.runs.files import write_text
 from evalkit.suites.case_files import case_document, load_cases
@@ -18,6 +18,7 @@ from evalkit.suites.prompt import FrozenMapping
 
 if TYPE_CHECKING:
     from evalkit.failures.record import FailureReport
+    from evalkit.failures.states import Status
     from evalkit.failures.store import FailureStore
 
 __all__ = ["Applied", "apply_results", "case_of", "mark_fixed", "promote", "suggest_detector", "write_case"]
@@ -191,12 +192,12 @@ def mark_fixed(folder: Path, case_id: str) -> Path:
 
 
 class Applied(NamedTuple):
-    """What a judged case did to its report."""
+    """What a judged case did to its report; the statuses are None where the store does not have the report."""
 
     report_id: str
     case_id: str
-    before: str
-    after: str
+    before: Status | None
+    after: Status | None
     message: str
 
 
@@ -205,13 +206,18 @@ def apply_results(store: FailureStore, results: Iterable[CaseResult], *, actor: 
 
     A fixed report whose case passes is verified. A fixed or verified report whose case fails has regressed. An open
     case that passes unexpectedly is noted in the history, and a person decides. Evidence that is missing changes
-    nothing.
+    nothing. A case whose report is in another store is told, and changes nothing either.
     """
     applied = []
     for result in results:
         if not result.case.report:
             continue
-        report = store.get(result.case.report)
+        try:
+            report = store.get(result.case.report)
+        except UnknownReport:
+            message = f"{result.message}; its report is not in this store"
+            applied.append(Applied(result.case.report, result.case.id, None, None, message))
+            continue
         before = report.status
         target = {
             ("passed", "fixed"): "verified",

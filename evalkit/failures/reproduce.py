@@ -147,4 +147,4 @@ def suggest_limit(report: FailureReport, run: Run, metric: str) -> float:
             f"{metric_id} does not see this failure: the clip has {own:.4g}, the median of its run is {middle:.4g}; "
             "choose another --metric, give --limit, or file the metric itself as meta.metric_wrong"
         )
-    return (own + middle) / 2
+    return float(f"{(own + middle) / 2:.4g}")  # as people write it; the values differ by far more

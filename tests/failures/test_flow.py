@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from evalkit.failures.record import Confirmation, FailureReport, Segment, now
 from evalkit.failures.reproduce import suggest_limit
 from evalkit.failures.store import FailureStore
 from evalkit.failures.triage import triage_report
+from evalkit.failures.ulid import new_ulid
 from evalkit.failures.worst import file_drafts, file_gate_drafts, worst_clips
 from evalkit.runs.store import Run
 from evalkit.suites.case_files import load_cases
@@ -324,6 +326,29 @@ def test_verdicts_on_cases_move_their_reports(
     assert after("failed") == "regressed"
     assert after("passed") == "regressed"  # fixed again is what a person says
     assert [entry.actor for entry in lite.history(report.id)][-2:] == ["ci", "ci"]
+
+
+def test_a_case_whose_report_is_elsewhere_is_told_and_changes_nothing(
+    run: Run, lite: FailureStore, make_report: Make, tmp_path: Path
+):
+    report = confirmed(lite, run, make_report)
+    promote(lite, report.id, folder=tmp_path, actor="tom")
+    (case,) = load_cases(tmp_path)
+    stranger = replace(case, report=new_ulid())
+    other, own = apply_results(
+        lite, [CaseResult(each, "expected_failure", ()) for each in (stranger, case)], actor="ci"
+    )
+    assert (other.before, other.after) == (None, None)
+    assert "not in this store" in other.message
+    assert own.after == "confirmed"
+
+
+def test_what_a_report_says_elsewhere_is_no_parameter_of_the_model(run: Run):
+    row = find_clip(run, "p0000#0")
+    asked = {"prompt": "a ball", "negative_prompt": "", "num_frames": 12, "height": 48, "camera": "pan_left"}
+    fields = clip_fields(run, {**row, "params": json.dumps({**asked, "num_inference_steps": 5})})
+    assert fields["reproduction"]["params"] == {"camera": "pan_left"}
+    assert fields["reproduction"]["num_inference_steps"] == 5
 
 
 @pytest.mark.parametrize(
