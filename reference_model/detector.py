@@ -27,7 +27,7 @@ class WorldDetector:
     requires: ClassVar[tuple[FeatureRequest, ...]] = ()
     spec = ExtractorSpec(
         id="world.detector",
-        version="2",
+        version="3",
         subject="clip",
         title="Analytic probe of the reference world",
         preprocessing=f"native pixels, above a short side of {_SHORT_SIDE} reduced to it by area averaging",

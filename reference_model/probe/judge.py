@@ -166,26 +166,39 @@ def motion_of(track: ObjectTrack, half: int | None = None) -> str:
     """Motion of a track over the whole clip, or over its first (0) or second (1) half."""
     keep = track.seen
     x, y, radius = track.x[keep], track.y[keep], np.log(track.radius[keep])
-    share = 1.0
     if half is not None:
         middle = len(x) // 2
         part = slice(0, middle + 1) if half == 0 else slice(middle, None)
-        x, y, radius, share = x[part], y[part], radius[part], 0.6
+        x, y, radius = x[part], y[part], radius[part]
     if len(x) < 3:
         return "still"
     dx, dy, growth = (end - start for start, end in (_ends(x), _ends(y), _ends(radius)))
+    if half is not None:
+        return _event(dx, dy, growth)
     rise = np.ptp(y)
-    if half is None and rise > 0.3 and rise > 1.6 * abs(dy) and rise > 1.3 * np.ptp(x):
+    if rise > 0.3 and rise > 1.6 * abs(dy) and rise > 1.3 * np.ptp(x):
         return "bounce"
-    if max(abs(dx), abs(dy)) > 0.3 * share:
-        if abs(dx) > abs(dy):
-            return "right" if dx > 0 else "left"
-        return "down" if dy > 0 else "up"
-    if abs(growth) > 0.35 * share:
+    if max(abs(dx), abs(dy)) > 0.3:
+        return _direction(dx, dy)
+    if abs(growth) > 0.35:
         return "grow" if growth > 0 else "shrink"
-    if half is None and abs(track.turn) > 1.5 and track.shape != "circle":
+    if abs(track.turn) > 1.5 and track.shape != "circle":
         return "rotate"
     return "still"
+
+
+def _direction(dx: float, dy: float) -> str:
+    if abs(dx) > abs(dy):
+        return "right" if dx > 0 else "left"
+    return "down" if dy > 0 else "up"
+
+
+def _event(dx: float, dy: float, growth: float) -> str:
+    """Half of a clip: an object that fills the frame has little room, so a short way counts where nothing grows more."""
+    way, swelling = max(abs(dx), abs(dy)) / 0.08, abs(growth) / 0.1
+    if max(way, swelling) < 1:
+        return "still"
+    return _direction(dx, dy) if way > swelling else "grow" if growth > 0 else "shrink"
 
 
 def _size(track: ObjectTrack) -> str:
@@ -237,16 +250,29 @@ def relation_holds(relation: str, first: ObjectTrack, second: ObjectTrack) -> bo
         same = moves[0] * moves[1] > 0 and min(abs(moves[0]), abs(moves[1])) > 0.25
         return bool(same and (np.sign(dx) == -np.sign(moves[1])).mean() > 0.8)
     if relation == "collides":
-        early = [_shift(track, 0) for track in (first, second)]
-        late = [_shift(track, 1) for track in (first, second)]
-        direction = np.sign(early[0])
-        return bool(abs(early[0]) > 0.15 and abs(early[1]) < 0.12 and late[1] * direction > 0.15)
+        return _collides(first, second)
     if relation == "passes_behind":
         crosses = np.sign(dx[0]) != np.sign(dx[-1]) and abs(moves[0]) > 0.5 and abs(moves[1]) < 0.35
         hidden = np.nanmin(first.radius) < 0.9 * np.nanmedian(first.radius) or not first.seen.all()
         whole = np.nanmin(second.radius) > 0.82 * np.nanmedian(second.radius)
         return bool(crosses and hidden and whole)
     raise ValueError(f"unknown relation {relation!r}")
+
+
+def _collides(first: ObjectTrack, second: ObjectTrack) -> bool:
+    """The second rests until the first touches it, then moves off; the first does not move on with it.
+
+    Large objects start close to each other, so how far the first comes is not asked.
+    """
+    early = [_shift(track, 0) for track in (first, second)]
+    late = [_shift(track, 1) for track in (first, second)]
+    middle = len(first.x) // 2
+    ahead = (second.x - first.x)[: middle + 1]
+    away = np.sign(np.nanmean(ahead))
+    reach = np.nanmedian(first.radius) + np.nanmedian(second.radius)
+    touches = np.nanmin(np.abs(ahead)) < reach + 0.12
+    rests = abs(early[1]) < 0.12 and early[0] * away > -0.1
+    return bool(touches and rests and late[1] * away > 0.15 and late[0] * away < 0.1)
 
 
 def _shift(track: ObjectTrack, half: int | None = None) -> float:

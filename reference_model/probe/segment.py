@@ -150,13 +150,30 @@ def _colours(clip: Array, mask: NDArray[np.bool_], grading: str) -> NDArray[np.i
         present = np.array([votes.argmax()])
     if len(present) > 2:
         present = np.argsort(votes)[-2:]
-    chosen = present[distances[:, present].argmin(1)]
-    label[mask] = chosen
-    if len(present) > 1:
+    label[mask] = present[distances[:, present].argmin(1)]
+    if len(present) > 1 and not _apart(label, (int(present[0]), int(present[1]))):
+        # A rim or a tint, not a second object.
+        label[mask] = present[votes[present].argmax()]
+    elif len(present) > 1:
         certain = np.zeros(mask.shape, bool)
         certain[mask] = distances[:, present].min(1) < 2 * TOLERANCE[grading]
         label = _spread(label, mask, certain)
     return label
+
+
+def _apart(label: NDArray[np.int64], colours: tuple[int, int]) -> bool:
+    """Whether two colours lie side by side in a quarter of the frames, as two objects do.
+
+    Two discs that touch have their centroids as far apart as their radii together; the halves of one disc .6 of that.
+    """
+    apart = 0
+    for frame in label:
+        places = [np.argwhere(frame == colour) for colour in colours]
+        if min(map(len, places)) == 0:
+            continue
+        gap = np.linalg.norm(places[0].mean(0) - places[1].mean(0))
+        apart += bool(gap > 0.8 * sum(np.sqrt(len(place) / np.pi) for place in places))
+    return apart >= 0.25 * len(label)
 
 
 def _spread(

@@ -6,11 +6,14 @@ import random
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from reference_model.evaluate.figures import tally
 from reference_model.evaluate.prompts import balanced
 from reference_model.probe import agrees, observe
+from reference_model.probe.segment import palette, segment
 from reference_model.world import SceneObject, compose, render_scenes
+from reference_model.world.attributes import COLOURS
 
 
 def clip_of(objects: tuple[SceneObject, ...], seed: int = 0, **look: str) -> np.ndarray:
@@ -81,6 +84,37 @@ def test_relations_have_a_direction() -> None:
     assert agrees(seen, {**colours, "relation": "left_of"})["relation"]
     assert not agrees(seen, {**colours, "relation": "right_of"})["relation"]
     assert not agrees(seen, {"colour": "blue", "second_colour": "red", "relation": "left_of"})["relation"]
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("events", [("down", "grow"), ("grow", "left"), ("still", "right")])
+def test_events_of_an_object_with_little_room_are_seen(events: tuple[str, str], seed: int) -> None:
+    large = (SceneObject("square", "cyan", "large", events),)
+    assert observe(clip_of(large, seed=seed, background="gray")).events == events
+
+
+@pytest.mark.parametrize("sizes", [("small", "small"), ("medium", "small"), ("medium", "medium")])
+def test_a_collision_is_told_from_standing_and_from_following(sizes: tuple[str, str]) -> None:
+    pair = (SceneObject("star", "red", sizes[0]), SceneObject("circle", "blue", sizes[1]))
+    colours = {"colour": "red", "second_colour": "blue", "relation": "collides"}
+    for seed in range(3):
+        clip = clip_of(pair, seed=seed, relation="collides", background="gray")
+        assert agrees(observe(clip), colours)["relation"]
+        assert not agrees(observe(clip[:8].repeat(2, 0)), colours)["relation"]
+        for other in ("chases", "left_of", "passes_behind"):
+            clip = clip_of(pair, seed=seed, relation=other, background="gray")
+            assert not agrees(observe(clip), colours)["relation"]
+
+
+@pytest.mark.parametrize("style", ["flat", "sepia", "night"])
+def test_a_rim_of_another_colour_is_no_object(style: str) -> None:
+    clip = clip_of(one("left", shape="heart", colour="red"), seed=4, background="gray", style=style)
+    seg = segment(clip / 255)
+    rim = seg.mask & ~np.stack([ndimage.binary_erosion(frame, iterations=2) for frame in seg.mask])
+    clip[rim] = np.rint(palette(seg.grading)[0][tuple(COLOURS).index("purple")] * 255)
+    assert rim.sum() > 0.2 * seg.mask.sum()
+    seen = observe(clip)
+    assert (seen.count, len(seen.objects), seen.objects[0].shape) == (1, 1, "heart")
 
 
 def test_what_cannot_be_judged_is_left_out() -> None:
