@@ -40,6 +40,11 @@ class ReferenceVideoPipeline(DiffusionPipeline):  # type: ignore[misc]
 
     The base is a cascade: `tracks` plans where objects and camera are, `base` paints small frames over that plan. The
     `refiner` noises the enlarged base clip and refines it at full size, steered by its own prompt.
+
+    Two settings of sampling belong to a version as its weights do. `shared_noise`: the share of the noise that all frames
+    of a clip have in common; with 1 frames agree on what the prompt leaves open. `guided_above`: the painter's noise level
+    above which guidance acts (Kynkaanniemi et al., "Limited Interval", arXiv:2404.07724): what a clip shows is settled
+    there, and below guidance only exaggerates outlines and colours.
     """
 
     model_cpu_offload_seq = "text_encoder->tracks->base->refiner"
@@ -54,6 +59,8 @@ class ReferenceVideoPipeline(DiffusionPipeline):  # type: ignore[misc]
         tracks_scheduler: EDMEulerScheduler,
         base_scheduler: EDMEulerScheduler,
         refiner_scheduler: EDMEulerScheduler,
+        shared_noise: float = 0.5,
+        guided_above: float = 0.0,
     ) -> None:
         super().__init__()
         self.register_modules(
@@ -65,6 +72,7 @@ class ReferenceVideoPipeline(DiffusionPipeline):  # type: ignore[misc]
             base_scheduler=base_scheduler,
             refiner_scheduler=refiner_scheduler,
         )
+        self.register_to_config(shared_noise=shared_noise, guided_above=guided_above)
 
     @denormals_flushed()
     @torch.no_grad()
@@ -94,7 +102,7 @@ class ReferenceVideoPipeline(DiffusionPipeline):  # type: ignore[misc]
         Args:
             prompt: one or several; `(words:1.3)` weighs words.
             negative_prompt: what to steer away from, for all prompts or one for each. Works while guidance_scale > 1.
-            guidance_scale: classifier-free guidance of tracks and base; 1 is off.
+            guidance_scale: classifier-free guidance of tracks and base (there above `guided_above`); 1 is off.
             num_inference_steps: denoising steps of the base; `tracks_steps` and `refiner_steps` are the others'.
             num_frames: 1 or more. What happens spans the whole clip; clips of more than 16 frames are painted in
                 overlapping windows.
@@ -186,29 +194,37 @@ class ReferenceVideoPipeline(DiffusionPipeline):  # type: ignore[misc]
         tracks: tuple[Tensor, Tensor, Tensor],
         text: Tensor,
         against: Tensor | None,
-        shape: tuple[int, int, int],
+        size: tuple[int, int, int],
         guidance: float,
         steps: int,
         generators: list[torch.Generator],
     ) -> Tensor:
         """Small clips (B, T, 3, H, W) in [-1, 1]."""
-        frames, height, width = shape
+        frames, height, width = size
         objects, view, phase = tracks
         layout = draw_layout(objects, view, phase, height, width)
         plan = self.base.network.plan(layout, text)
         other_plan = None if against is None else self.base.network.plan(layout, against)
         scheduler = EDMEulerScheduler.from_config(self.base_scheduler.config)
         scheduler.set_timesteps(steps)
-        x = torch.cat([clip_noise((1, frames, 3, height, width), each) for each in generators]).to(
+        shape = (1, frames, 3, height, width)
+        x = torch.cat([clip_noise(shape, each, self.config.shared_noise) for each in generators]).to(
             text.device
         )
         x = x * scheduler.sigmas[0]
-        for timestep in scheduler.timesteps:
+        for timestep, sigma in zip(scheduler.timesteps, scheduler.sigmas, strict=False):
             scaled, level = scheduler.scale_model_input(x, timestep), timestep.to(x).expand(len(x))
+            guided = other_plan is not None and float(sigma) > self.config.guided_above
 
-            def estimate(first: int, end: int, scaled: Tensor = scaled, level: Tensor = level) -> Tensor:
+            def estimate(
+                first: int,
+                end: int,
+                scaled: Tensor = scaled,
+                level: Tensor = level,
+                guided: bool = guided,
+            ) -> Tensor:
                 output = self.base(scaled[:, first:end], level, plan[:, first:end], text)
-                if other_plan is None:
+                if not guided or other_plan is None:
                     return output  # type: ignore[no-any-return]
                 other = self.base(scaled[:, first:end], level, other_plan[:, first:end], against)
                 return other + guidance * (output - other)  # type: ignore[no-any-return]
@@ -231,7 +247,8 @@ class ReferenceVideoPipeline(DiffusionPipeline):  # type: ignore[misc]
         scheduler = EDMEulerScheduler.from_config(self.refiner_scheduler.config)
         scheduler.set_timesteps(steps)
         grain = [
-            (clip_noise(draft[:1].shape, each), clip_noise(draft[:1].shape, each)) for each in generators
+            [clip_noise(draft[:1].shape, each, self.config.shared_noise) for _ in range(2)]
+            for each in generators
         ]
         x = draft + torch.cat([pair[0] for pair in grain]).to(draft) * scheduler.sigmas[0]
         noised = draft + torch.cat([pair[1] for pair in grain]).to(draft) * level

@@ -17,6 +17,9 @@ from reference_model.release import VERSIONS, WEIGHTS, check, digests, manifest
 from reference_model.strength import REFINER_SIGMAS
 from reference_model.text import Tokenizer
 
+SHARED_NOISE, GUIDED_ABOVE = 1.0, 5.0
+"""Settings of sampling that new versions are released with (see `ReferenceVideoPipeline`)."""
+
 
 def load_pipeline(version: str = "v2", device: str = "cpu") -> ReferenceVideoPipeline:
     """A released version (or a folder of the same layout), after its files have been checked against its manifest.
@@ -66,6 +69,8 @@ def build(text: Path, tracks: Path, base: Path, refiner: Path | None) -> Referen
         refiner_scheduler=EDMEulerScheduler(
             sigma_min=REFINER_SIGMAS[0], sigma_max=REFINER_SIGMAS[1], sigma_data=0.5
         ),
+        shared_noise=SHARED_NOISE,
+        guided_above=GUIDED_ABOVE,
     )
 
 

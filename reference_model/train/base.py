@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from reference_model.diffusion import clip_noise, draw_sigma, karras_sigmas, sample_euler, scales
@@ -16,14 +17,19 @@ from reference_model.train.loop import Config, Draw
 from reference_model.train.pixels import FRAMES, Batch, batch_of, draw_batch, save_sheet, stretch
 from reference_model.world import SceneOptions, frame_times, sample_scene
 
-SIGMA_MEAN, SIGMA_SPREAD = -0.2, 1.4
+SIGMA = (-0.2, 1.4)
+"""Mean and spread of the logarithm of the noise level in training."""
 SIGMA_LOW, SIGMA_HIGH = 0.01, 20.0
 SIZE = 32
 PAINTED = ("object", "colour", "size", "count", "relation", "background", "style")
 
 
 class BaseStage:
-    """EDM loss on stretches of a few frames. `settings`: text (weights file), width, frames."""
+    """EDM loss on stretches of a few frames.
+
+    `settings`: text (weights file), width, frames, sigma (mean and spread of the logarithm of the noise level), shared
+    (share of the noise that is the same in all frames), start (weights file to go on from, instead of drawn weights).
+    """
 
     def __init__(self, config: Config, device: torch.device) -> None:
         self.config, self.device = config, device
@@ -33,6 +39,8 @@ class BaseStage:
     def build(self) -> nn.Module:
         """The painter."""
         network = Painter(width=int(self.config.settings.get("width", 32)))
+        if "start" in self.config.settings:
+            network.load_state_dict(load_file(self.config.settings["start"]))
         return network.to(self.device)
 
     def loss(self, module: nn.Module, draw: Draw) -> Tensor:
@@ -43,8 +51,9 @@ class BaseStage:
             draw.scenes, self.config.batch, frames, width / height, self.encoder, self.tokenizer, self.device
         )
         clean = batch.frames(height, width)
-        sigma = draw_sigma(len(clean), SIGMA_MEAN, SIGMA_SPREAD, draw.noise).clamp(SIGMA_LOW, SIGMA_HIGH)
-        noise = clip_noise(clean.shape, draw.noise)
+        mean, spread = self.config.settings.get("sigma", SIGMA)
+        sigma = draw_sigma(len(clean), mean, spread, draw.noise).clamp(SIGMA_LOW, SIGMA_HIGH)
+        noise = clip_noise(clean.shape, draw.noise, float(self.config.settings.get("shared", 0.5)))
         return paint_losses(
             module, batch, clean, batch.text, sigma.to(self.device), noise.to(self.device)
         ).mean()

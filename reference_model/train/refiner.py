@@ -22,7 +22,8 @@ from reference_model.train.pixels import FRAMES, Batch, batch_of, draw_batch, sa
 from reference_model.world import frame_times
 from reference_model.world.attributes import STYLES
 
-SIGMA_MEAN, SIGMA_SPREAD = -0.6, 1.3
+SIGMA = (-0.6, 1.3)
+"""Mean and spread of the logarithm of the noise level in training."""
 SIGMA_LOW, SIGMA_HIGH = 0.01, 10.0
 SIZE = 64
 RESTYLE_ABOVE = 0.25
@@ -35,7 +36,11 @@ SOFTNESS = 0.05
 
 
 class RefinerStage:
-    """EDM loss. `settings`: text, base (weights files), frames, width, and base_width of the painter."""
+    """EDM loss.
+
+    `settings`: text, base (weights files), frames, width, base_width of the painter; sigma, shared and start as in the
+    base's stage.
+    """
 
     def __init__(self, config: Config, device: torch.device) -> None:
         self.config, self.device = config, device
@@ -47,7 +52,10 @@ class RefinerStage:
 
     def build(self) -> nn.Module:
         """The refiner."""
-        return Refiner(width=int(self.config.settings.get("width", 40))).to(self.device)
+        network = Refiner(width=int(self.config.settings.get("width", 40)))
+        if "start" in self.config.settings:
+            network.load_state_dict(load_file(self.config.settings["start"]))
+        return network.to(self.device)
 
     def loss(self, module: nn.Module, draw: Draw) -> Tensor:
         """Mean loss of one batch: half the drafts are what the base makes of a noisy small clip, half degraded truth."""
@@ -57,19 +65,19 @@ class RefinerStage:
             draw.scenes, self.config.batch, frames, width / height, self.encoder, self.tokenizer, self.device
         )
         clean = batch.frames(height, width)
-        spread = torch.rand(len(clean), generator=draw.noise)
-        level = DRAFT_LOW * (DRAFT_HIGH / DRAFT_LOW) ** spread
+        strength = torch.rand(len(clean), generator=draw.noise)
+        level = DRAFT_LOW * (DRAFT_HIGH / DRAFT_LOW) ** strength
         restyle = [float(value) > RESTYLE_ABOVE and draw.scenes.random() < 0.35 for value in level]
         draft = self.draft(batch, restyle, height, width, draw)
-        draft = draft + clip_noise(draft.shape, draw.noise).to(self.device) * level.view(-1, 1, 1, 1, 1).to(
-            self.device
+        shared = float(self.config.settings.get("shared", 0.5))
+        draft = draft + clip_noise(draft.shape, draw.noise, shared).to(self.device) * level.view(
+            -1, 1, 1, 1, 1
+        ).to(self.device)
+        mean, spread = self.config.settings.get("sigma", SIGMA)
+        sigma = draw_sigma(len(clean), mean, spread, draw.noise).clamp(SIGMA_LOW, SIGMA_HIGH).to(self.device)
+        noisy = clean + clip_noise(clean.shape, draw.noise, shared).to(self.device) * sigma.view(
+            -1, 1, 1, 1, 1
         )
-        sigma = (
-            draw_sigma(len(clean), SIGMA_MEAN, SIGMA_SPREAD, draw.noise)
-            .clamp(SIGMA_LOW, SIGMA_HIGH)
-            .to(self.device)
-        )
-        noisy = clean + clip_noise(clean.shape, draw.noise).to(self.device) * sigma.view(-1, 1, 1, 1, 1)
         made = module.denoise(noisy, sigma, draft, level.to(self.device), batch.text)
         error = (made - clean) / mixing(sigma, level.to(self.device)).out
         weight = 1 + 2 * draw_layout(batch.objects, batch.camera, batch.phase, height, width).near.sum(
