@@ -19,6 +19,7 @@ from evalkit.gate.verdict import CheckResult, conclude, confirm_regressions
 from evalkit.stats.intervals import resample_counts, studentized_intervals, t_interval
 from evalkit.stats.looks import look_levels
 from evalkit.stats.margins import Verdict, judge_non_inferiority
+from evalkit.stats.power import margin_for_gate
 from evalkit.stats.sets import compare_distances, compare_kernel_distances
 from evalkit.stats.significance import sign_flip_p_values
 
@@ -38,12 +39,19 @@ def null_differences(rng: np.random.Generator, replicates: int, prompts: int, se
     return prompt + rng.normal(size=(replicates, prompts, seeds))
 
 
-def unchanged_differences(rng: np.random.Generator, replicates: int, prompts: int, seeds: int) -> Array:
+def prompt_spread(rng: np.random.Generator, replicates: int, prompts: int) -> Array:
+    """How much seeds of each prompt differ, `(replicates, prompts, 1)`."""
+    return rng.lognormal(sigma=0.5, size=(replicates, prompts, 1))
+
+
+def unchanged_differences(
+    rng: np.random.Generator, replicates: int, prompts: int, seeds: int, spread: Array | None = None
+) -> Array:
     """Paired differences of one model run twice: what prompts are like cancels, two sets of seeds remain.
 
     The scores of single seeds are skewed (lognormal), and their spread differs between prompts.
     """
-    spread = rng.lognormal(sigma=0.5, size=(replicates, prompts, 1))
+    spread = prompt_spread(rng, replicates, prompts) if spread is None else spread
     first, second = rng.lognormal(sigma=0.75, size=(2, replicates, prompts, seeds))
     return spread * (first - second)
 
@@ -89,7 +97,7 @@ def gate_rates(
     prompts: int = 64,
     seeds: int = 3,
     metrics: int = 12,
-    margin_sd: float = 0.4,
+    margin_sd: float | None = 0.4,
     effect_margins: float = 0.0,
     unchanged: bool = True,
     replicates: int,
@@ -98,23 +106,31 @@ def gate_rates(
     """Simulate gates with `metrics` independent metrics; the first is worse by `effect_margins` margins.
 
     Independent metrics are the hardest case for false alarms. The margin is in standard deviations of the prompt
-    differences. `unchanged`: one model run twice; otherwise two models that are equal on average and differ, skewly,
-    in which prompts suit them.
+    differences; None takes what `evalkit gate noise` proposes from two earlier runs with the same prompts.
+    `unchanged`: one model run twice; otherwise two models that are equal on average and differ, skewly, in which
+    prompts suit them.
     """
     rng = np.random.default_rng([seed, prompts, metrics])
     counts = dict.fromkeys(Verdict, 0)
     named = any_drop = uncorrected = 0
     draw = unchanged_differences if unchanged else null_differences
-    margin = margin_sd * float(draw(rng, 400, prompts, seeds).mean(axis=2).std())
+    true_margin = (margin_sd or 0.0) * float(draw(rng, 400, prompts, seeds).mean(axis=2).std())
+    margins = np.full(metrics, true_margin)
     for _ in range(replicates):
-        effects = draw(rng, metrics, prompts, seeds).mean(axis=2)
-        effects[0] -= effect_margins * margin
+        if margin_sd is None:
+            spread = prompt_spread(rng, metrics, prompts)
+            earlier = unchanged_differences(rng, metrics, prompts, seeds, spread).mean(axis=2)
+            margins = margin_for_gate(prompts, metrics) * earlier.std(axis=1, ddof=1)
+            effects = unchanged_differences(rng, metrics, prompts, seeds, spread).mean(axis=2)
+        else:
+            effects = draw(rng, metrics, prompts, seeds).mean(axis=2)
+        effects[0] -= effect_margins * margins[0]
         intervals = [t_interval(values) for values in effects]
         results = [
             CheckResult(
                 id=str(number),
                 kind="non-inferiority",
-                verdict=judge_non_inferiority(interval, margin),
+                verdict=judge_non_inferiority(interval, margins[number]),
                 sentence="",
                 p_value=interval.p_below(0.0),
             )

@@ -184,6 +184,10 @@ def _defect(text: str) -> tuple[str, float]:
 def noise(
     run: Annotated[Path, typer.Argument(help="A run.")],
     again: Annotated[Path, typer.Argument(help="A run of the same model with another --seed.")],
+    metrics: Annotated[
+        list[str] | None,
+        typer.Option("--metric", help="Only these metrics; repeat it. Default: all that both have."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Measure how much two runs of one model differ, and propose margins.
@@ -198,18 +202,20 @@ def noise(
     from evalkit.gate.noise import measure_noise, policy_lines
     from evalkit.runs.store import open_run
 
-    found = measure_noise(open_run(run), open_run(again))
+    found = measure_noise(open_run(run), open_run(again), metrics)
     if as_json:
         typer.echo(json.dumps([row._asdict() for row in found], indent=2))
-    headers = ("Metric", "Change", "p", "Deviation", "Prompts x seeds", "Margin 80%", "Margin 95%")
+    headers = ("Metric", "Change", "p", "Deviation", "Prompts x seeds", "Margin, alone", "Margin, together")
     grid = Table(*headers)
     for row in found:
         size = f"{row.prompts} x {row.samples:.3g}"
         cells = [row.title, signed(row.effect), f"{row.p_value:.3g}", number(row.deviation), size]
-        grid.add_row(*map(Text, (*cells, number(row.margin_80), number(row.margin_95))))
+        grid.add_row(*map(Text, (*cells, number(row.margin_alone), number(row.margin_together))))
     Console(stderr=True).print(grid)
     typer.echo(
-        "An unchanged model passes these margins with 80% and 95% probability. For a policy:\n", err=True
+        "An unchanged model passes the first margin with 95% probability where it is the only check, and all of the "
+        "second margins at once with 95% probability. Choose --metric to gate fewer and tighter. For a policy:\n",
+        err=True,
     )
     typer.echo(policy_lines(found), err=True, nl=False)
 

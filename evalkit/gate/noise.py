@@ -8,7 +8,7 @@ from typing import NamedTuple
 from evalkit.compare.runs import compare_runs
 from evalkit.errors import EvalkitError
 from evalkit.runs.store import Run
-from evalkit.stats.power import pass_probability
+from evalkit.stats.power import margin_for_gate, margin_for_pass
 
 __all__ = ["Noise", "measure_noise", "policy_lines"]
 
@@ -23,8 +23,10 @@ class Noise(NamedTuple):
         deviation: standard deviation of the prompt differences.
         standard_error: of the mean difference.
         p_value: sign-flip test; small values put "one model" in doubt.
-        margin_80, margin_95: margins that an unchanged model passes with 80% and 95% probability, with as many
-            prompts and samples.
+        margin_alone: what an unchanged model passes with 95% probability, with as many prompts and samples, where
+            this is the only check and the measured deviation is the true one.
+        margin_together: what it passes together with a check of every other metric, with 95% probability for all
+            of them, allowing for a deviation that was measured too small.
     """
 
     metric_id: str
@@ -36,8 +38,8 @@ class Noise(NamedTuple):
     deviation: float
     standard_error: float
     p_value: float
-    margin_80: float
-    margin_95: float
+    margin_alone: float
+    margin_together: float
 
 
 def measure_noise(a: Run, b: Run, metrics: Sequence[str] | None = None, seed: int = 0) -> list[Noise]:
@@ -66,8 +68,10 @@ def measure_noise(a: Run, b: Run, metrics: Sequence[str] | None = None, seed: in
         raise EvalkitError(
             f"{a.folder} and {b.folder} hold the same clips; make the second run with another --seed"
         )
+    rows = [row for row in comparison.effects if row.standard_error is not None]
+    checks = sum(row.deviation is not None and row.deviation > 0 for row in rows)
     found = []
-    for row in comparison.effects:
+    for row in rows:
         if row.standard_error is None or row.deviation is None or row.effect is None or row.p_value is None:
             continue
         found.append(
@@ -81,26 +85,19 @@ def measure_noise(a: Run, b: Run, metrics: Sequence[str] | None = None, seed: in
                 row.deviation,
                 row.standard_error,
                 row.p_value,
-                _margin(0.80, row.prompts) * row.deviation,
-                _margin(0.95, row.prompts) * row.deviation,
+                margin_for_pass(0.95, row.prompts) * row.deviation,
+                margin_for_gate(row.prompts, max(1, checks)) * row.deviation,
             )
         )
     return found
 
 
-def _margin(power: float, prompts: int) -> float:
-    """Margin in standard deviations that an unchanged model passes with probability `power`."""
-    from scipy.optimize import brentq
-
-    return float(brentq(lambda margin: pass_probability(margin, prompts) - power, 1e-6, 1e3))
-
-
 def policy_lines(found: Sequence[Noise]) -> str:
-    """Checks for a policy, with the 95% margins rounded up to two digits."""
+    """Checks for a policy, with the margins for all of them together rounded up to two digits."""
     lines = ["checks:"]
     for row in found:
-        if row.margin_95 > 0:
-            margin = _rounded_up(row.margin_95)
+        if row.margin_together > 0:
+            margin = _rounded_up(row.margin_together)
             lines.append(f"  - {{id: {row.metric_id}, metric: {row.metric_id}, margin: {margin:.2g}}}")
     return "\n".join(lines) + "\n"
 

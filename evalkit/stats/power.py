@@ -7,11 +7,14 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.optimize import brentq
 from scipy.special import ndtri
-from scipy.stats import nct, t
+from scipy.stats import chi2, nct, t
 
 __all__ = [
     "VarianceParts",
+    "margin_for_gate",
+    "margin_for_pass",
     "more_prompts_needed",
     "pass_probability",
     "prompts_needed",
@@ -62,6 +65,28 @@ def pass_probability(margin_over_sd: float, prompts: int, effect_over_sd: float 
     """
     shift = (margin_over_sd + effect_over_sd) * math.sqrt(prompts)
     return float(nct.sf(t.ppf(0.95, prompts - 1), prompts - 1, shift))
+
+
+def margin_for_pass(power: float, prompts: int) -> float:
+    """Margin, in standard deviations of the prompt differences, that an unchanged model passes with `power`."""
+    return float(brentq(lambda margin: pass_probability(margin, prompts) - power, 1e-6, 1e3))
+
+
+def margin_for_gate(prompts: int, checks: int, power: float = 0.95) -> float:
+    """Margin, in *measured* standard deviations, with which an unchanged model passes `checks` checks at once.
+
+    Every check must pass by itself, so each needs `power ** (1 / checks)` where checks are independent (the hardest
+    case). A deviation that one pair of runs measured may be too small, most of all where differences have heavy
+    tails: its upper confidence limit at the same level (chi-squared, `prompts - 1` degrees of freedom) stands in.
+
+    Args:
+        prompts: number of prompts, at least 2, of the measurement and of the gate.
+        checks: number of checks in the policy.
+        power: wanted probability that all of them pass.
+    """
+    level = power ** (1 / checks)
+    upper = math.sqrt((prompts - 1) / float(chi2.ppf(1 - level, prompts - 1)))
+    return upper * margin_for_pass(level, prompts)
 
 
 class VarianceParts(NamedTuple):

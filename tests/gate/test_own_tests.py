@@ -14,7 +14,7 @@ from evalkit.gate.noise import measure_noise, policy_lines
 from evalkit.gate.policy import load_policy
 from evalkit.gate.run import gather, run_gate
 from evalkit.gate.selftest import selftest, selftest_conclusion
-from evalkit.stats.power import pass_probability
+from evalkit.stats.power import margin_for_gate, pass_probability
 from evalkit.suites import load_suite
 
 from .conftest import PROMPTS, SAMPLES, TODAY, of, suite, values
@@ -80,11 +80,12 @@ def test_noise_between_two_runs_of_one_model_gives_margins(make):
     expected = (values(1) - values(0)).mean(axis=1)
     assert row.deviation == pytest.approx(expected.std(ddof=1))
     assert row.standard_error == pytest.approx(expected.std(ddof=1) / 8)
-    assert pass_probability(row.margin_80 / row.deviation, PROMPTS) == pytest.approx(0.80, abs=1e-6)
-    assert pass_probability(row.margin_95 / row.deviation, PROMPTS) == pytest.approx(0.95, abs=1e-6)
+    assert pass_probability(row.margin_alone / row.deviation, PROMPTS) == pytest.approx(0.95, abs=1e-6)
+    assert row.margin_together == pytest.approx(margin_for_gate(PROMPTS, len(found)) * row.deviation)
+    assert row.margin_together > row.margin_alone
     proposed = yaml.safe_load(policy_lines(list(found.values())))["checks"]
     margins = {check["metric"]: check["margin"] for check in proposed}
-    assert row.margin_95 <= margins["quality"] <= 1.12 * row.margin_95
+    assert row.margin_together <= margins["quality"] <= 1.12 * row.margin_together
 
 
 def test_noise_needs_one_model_and_two_sets_of_clips(make):

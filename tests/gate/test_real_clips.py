@@ -49,9 +49,9 @@ class Study:
         self.folder, self.spec = folder, spec
         self.suite = load_suite("core").select(limit=PROMPTS)
         self.a, self.b = self.run("a"), self.run("b", seed=1)
-        noise = [row for row in measure_noise(self.a, self.b) if row.margin_95 > 0]
+        noise = [row for row in measure_noise(self.a, self.b) if row.margin_alone > 0]
         lines = [
-            f"  - {{id: {row.metric_id}, metric: {row.metric_id}, margin: {row.margin_95:.6g}}}"
+            f"  - {{id: {row.metric_id}, metric: {row.metric_id}, margin: {row.margin_alone:.6g}}}"
             for row in noise
         ]
         self.policy = folder / "policy.yaml"

@@ -39,6 +39,14 @@ def test_gates_seldom_accuse_an_unchanged_model(unchanged):
     assert rates.uncorrected > 3 * rates.regressed
 
 
+def test_margins_from_measured_noise_let_an_unchanged_model_through():
+    rates = gate_rates(replicates=600, seed=0, margin_sd=None)
+    assert 1 - rates.passed <= 0.07 + 3 * (0.07 * 0.93 / 600) ** 0.5
+    rates = gate_rates(replicates=200, seed=1, margin_sd=None, effect_margins=2.0)
+    assert rates.passed == 0
+    assert rates.named >= 0.95
+
+
 @pytest.mark.parametrize("unchanged", [True, False])
 def test_twice_the_margin_is_caught_and_named(unchanged):
     rates = gate_rates(replicates=200, seed=1, effect_margins=2.0, unchanged=unchanged)
@@ -65,7 +73,9 @@ def test_the_page_shows_the_committed_study():
     for prompts in ("20", "40", "80"):
         assert 0.04 <= found["type_one"][prompts]["sign flips"] <= 0.07
     assert found["gates"]["one model run twice"]["regressed"] <= 0.07
+    assert found["gates"]["one model run twice, margins that `gate noise` proposes"]["passed"] >= 0.93
     # Harder than the same model twice, and with the most skewed differences; still near the nominal level.
     assert found["gates"]["two models, equal on average"]["regressed"] <= 0.08
     assert found["gates"]["one metric worse by twice the margin"]["named"] >= 0.95
+    assert found["gates"]["one metric worse by twice the proposed margin"]["named"] >= 0.95
     assert all(0.03 <= rates["rejected"] <= 0.07 for rates in found["sets"].values())

@@ -10,6 +10,7 @@ from statsmodels.formula.api import mixedlm
 from evalkit.stats.intervals import Interval, t_interval
 from evalkit.stats.margins import Verdict, judge_bounds, judge_non_inferiority
 from evalkit.stats.power import (
+    margin_for_gate,
     more_prompts_needed,
     pass_probability,
     prompts_needed,
@@ -100,3 +101,15 @@ def test_the_guard_points_the_right_way():
     assert judge_non_inferiority(interval(0.0, 0.0), 0.0) is Verdict.PASS
     with pytest.raises(ValueError):
         judge_non_inferiority(interval(0.0, 0.1), -0.2)
+
+
+@pytest.mark.parametrize(("prompts", "checks"), [(24, 5), (64, 12)])
+def test_a_gates_margins_let_an_unchanged_model_through_although_they_were_measured(prompts, checks):
+    rng = np.random.default_rng(prompts)
+    earlier, now = rng.normal(size=(2, 2000, checks, prompts))
+    margins = margin_for_gate(prompts, checks) * earlier.std(axis=2, ddof=1)
+    lower = now.mean(axis=2) - stats.t.ppf(0.95, prompts - 1) * now.std(axis=2, ddof=1) / prompts**0.5
+    passed = (lower > -margins).all(axis=1).mean()
+    # The allowance for the measured deviation costs some width, and must not be waste: half the margin fails.
+    assert 0.95 <= passed <= 1.0
+    assert (lower > -margins / 2).all(axis=1).mean() < 0.7
