@@ -126,10 +126,15 @@ class DiffusersModel:
 
         Raises:
             MissingWeights: the folder lacks weights in the safetensors format.
-            EvalkitError: `offload` without accelerate.
+            EvalkitError: `offload` without accelerate, or a sequential one without a GPU.
         """
         import torch
 
+        if self.offload == "sequential" and device == "cpu":
+            raise EvalkitError(
+                "offload=sequential brings weights to a GPU layer by layer and the device is the CPU, where they already "
+                "are; leave offload out, or use --device cuda"
+            )
         automatic = torch.bfloat16 if device.startswith("cuda") else torch.float32
         dtype = automatic if self.dtype == "auto" else getattr(torch, self.dtype)
         # Without accelerate, "low memory" loading is impossible and asking for it only warns.

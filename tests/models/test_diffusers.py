@@ -168,12 +168,24 @@ def test_out_of_memory_is_transient_and_a_batch_is_split(
     assert "out of memory: no room; use a smaller shape" in failure.reason
 
 
-def test_bfloat16_is_near_float32(text_model: Path, loaded: DiffusersModel) -> None:
-    model = DiffusersModel(pipeline=str(text_model), dtype="bfloat16")
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_half_precision_is_near_float32(dtype: str, text_model: Path, loaded: DiffusersModel) -> None:
+    model = DiffusersModel(pipeline=str(text_model), dtype=dtype)
     model.load("cpu")
-    assert model._pipe.transformer.dtype == torch.bfloat16
+    assert model._pipe.transformer.dtype == getattr(torch, dtype)
     difference = (video(model, request()).frames.float() - video(loaded, request()).frames.float()).abs()
-    assert 0 < difference.mean() < 10
+    assert 0 < difference.mean() < (10 if dtype == "bfloat16" else 2)
+
+
+def test_offloaded_weights_make_the_same_clip(text_model: Path, loaded: DiffusersModel) -> None:
+    pytest.importorskip("accelerate")
+    model = DiffusersModel(pipeline=str(text_model), offload="model")
+    model.load("cpu")
+    parts = [model._pipe.text_encoder, model._pipe.transformer, model._pipe.vae]
+    assert all(hasattr(part, "_hf_hook") for part in parts)
+    assert video(model, request()) == video(loaded, request())
+    with pytest.raises(EvalkitError, match="offload=sequential brings weights to a GPU"):
+        DiffusersModel(pipeline=str(text_model), offload="sequential").load("cpu")
 
 
 def test_an_image_starts_the_clip_and_text_is_recorded_as_ignored(image_model: Path, tmp_path: Path) -> None:
