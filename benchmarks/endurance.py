@@ -2,8 +2,8 @@
 
     python -m benchmarks.endurance [--clips 10000] [--kills 20] [--workers 2] [--out FOLDER] [--seed 0]
 
-A model of tiny clips makes `--clips` clips, of which some fail on purpose: it raises, hangs, kills its process, or gives
-the wrong shape. The command is killed with SIGKILL (`--kills` times at random moments: the driver alone, one worker, or
+A model of tiny clips makes `--clips` clips, of which some fail on purpose: it raises, hangs, kills its process, gives the
+wrong shape, or gives NaN. The command is killed with SIGKILL (`--kills` times at random moments: the driver alone, one worker, or
 everything), files are damaged between two starts (a stored clip is deleted or cut short, a feature is overwritten), and
 the same command is started again until it ends. The tables must then be those of a run that nobody disturbed, computed
 here from the rules above. Prints one JSON object; exit code 1 when anything differs.
@@ -44,7 +44,9 @@ def fate(prompt_id: str, sample: int, clips: int) -> str:
     index = int(prompt_id[1:]) * SAMPLES + sample
     # One clip that kills its worker and one that hangs cost seconds each; exceptions and wrong shapes cost nothing.
     rare = max(7, clips // 2)
-    return {3: "dies", 5: "hangs"}.get(index % rare) or {11: "raises", 17: "shape"}.get(index % 101, "ok")
+    return {3: "dies", 5: "hangs"}.get(index % rare) or {11: "raises", 17: "shape", 23: "nan"}.get(
+        index % 101, "ok"
+    )
 
 
 class Restless:
@@ -74,6 +76,8 @@ class Restless:
                 time.sleep(3600)
             case "raises":
                 return GenerationFailure("refused on purpose")
+            case "nan":
+                return Video(torch.full((4, 3, 16, 16), float("nan")), request.fps)
             case "shape":
                 return Video(torch.zeros(1, 3, 8, 8, dtype=torch.uint8), request.fps)
         return Video(pixels(request.seed), request.fps)
@@ -149,7 +153,13 @@ def differences(out: Path, clips: int) -> list[str]:
         or scores.duplicated(["prompt_id", "sample_index", "metric_id"]).any()
     ):
         wrong.append(f"{len(scores)} rows of scores for {clips} clips and {len(METRICS)} metrics")
-    words = {"dies": "died", "hangs": "took longer", "raises": "refused on purpose", "shape": "where 4x16x16"}
+    words = {
+        "dies": "died",
+        "hangs": "took longer",
+        "raises": "refused on purpose",
+        "shape": "where 4x16x16",
+        "nan": "must be uint8",
+    }
     for row in rows.itertuples():
         due = fate(row.prompt_id, row.sample_index, clips)
         if due == "ok":
