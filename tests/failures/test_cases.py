@@ -10,10 +10,14 @@ import pytest
 import yaml
 
 from evalkit.errors import SuiteError
+from evalkit.failures.exporting import import_reports
+from evalkit.failures.store import FailureStore
+from evalkit.gate.policy import load_policy
 from evalkit.suites import load_suite
 from evalkit.suites.case_files import case_document, load_cases
 from evalkit.suites.cases import Case, Detector, check_case, prompt_id, to_suite, window_value
 
+ROOT = Path(__file__).parents[2]
 TEXT = """\
 schema: evalkit.case/v1
 id: pulsing-wall
@@ -226,3 +230,21 @@ def test_the_committed_cases_load():
     folder = Path(__file__).parents[2] / "regressions"
     if list(folder.glob("*.yaml")):
         assert json.dumps([case_document(entry) for entry in load_cases(folder)])
+
+
+def test_the_committed_cases_and_the_reports_behind_them_agree(lite: FailureStore):
+    cases = load_cases(ROOT / "regressions")
+    assert {case.state for case in cases} == {"open", "fixed"}
+    (check,) = load_policy(ROOT / "benchmarks" / "gates" / "regressions.yaml").checks
+    assert (Path(check.where.path).parent / check.suite).resolve() == ROOT / "regressions"
+    text = (ROOT / "regressions" / "reports.jsonl").read_text(encoding="utf-8")
+    imported = import_reports(lite, text, actor="anna")
+    assert sorted(imported.added) == sorted(case.report for case in cases)
+    gate = (ROOT / ".ci" / "gate").read_text(encoding="utf-8")
+    for case in cases:
+        report = lite.get(case.report)
+        assert (report.case, report.category, report.prompt) == (case.id, case.category, case.text)
+        assert report.status == {"open": "confirmed", "fixed": "verified"}[case.state]
+        assert report.failed_of_tried[0] >= 2
+        assert not report.restricted
+        assert f"--metrics {case.detector.metric}" in gate  # else the gate would find no evidence
