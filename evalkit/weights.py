@@ -128,6 +128,14 @@ KNOWN_WEIGHTS: Mapping[str, KnownWeights] = {
             "flow:network=raft_small",
         ),
         KnownWeights(
+            "raft_things",
+            "raft_large_C_T_V1-22a6c225.pth",
+            f"{_TORCHVISION}Raft_Large_Weights.C_T_V1",
+            "22a6c225",
+            "BSD-3-Clause",
+            "vbench.dynamic_degree, evalcrafter.warping_error",
+        ),
+        KnownWeights(
             "r3d_18",
             "r3d_18-b3b3357e.pth",
             f"{_TORCHVISION}R3D_18_Weights.KINETICS400_V1",
@@ -165,7 +173,7 @@ KNOWN_WEIGHTS: Mapping[str, KnownWeights] = {
             f"{_OPENAI}/40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af/ViT-B-32.pt",
             "40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af",
             "MIT",
-            "alignment.clip, vbench.background_consistency",
+            "alignment.clip, vbench.background_consistency, evalcrafter.clip_temp, evalcrafter.clip_score",
         ),
         KnownWeights(
             "clip:ViT-L-14",
@@ -173,7 +181,23 @@ KNOWN_WEIGHTS: Mapping[str, KnownWeights] = {
             f"{_OPENAI}/b8cca3fd41ae0c99ba7e8951adf17d267cdb84cd88be6f7c2e0eca1737a03836/ViT-L-14.pt",
             "b8cca3fd41ae0c99ba7e8951adf17d267cdb84cd88be6f7c2e0eca1737a03836",
             "MIT",
-            "alignment.clip:network=ViT-L-14",
+            "alignment.clip:network=ViT-L-14, visual.aesthetic, vbench.aesthetic_quality",
+        ),
+        KnownWeights(
+            "laion-aesthetic-vit-l-14",
+            "sa_0_4_vit_l_14_linear.pth",
+            "https://github.com/LAION-AI/aesthetic-predictor/raw/main/sa_0_4_vit_l_14_linear.pth",
+            "",
+            "MIT",
+            "visual.aesthetic, vbench.aesthetic_quality",
+        ),
+        KnownWeights(
+            "musiq-spaq",
+            "musiq_spaq_ckpt-358bb6af.pth",
+            "https://github.com/chaofengc/IQA-PyTorch/releases/download/v0.1-weights/musiq_spaq_ckpt-358bb6af.pth",
+            "358bb6af",
+            "see IQA-PyTorch (non-commercial)",
+            "visual.quality, vbench.imaging_quality",
         ),
     )
 }

@@ -25,6 +25,11 @@ EXTRACTORS = Registry(
         "text": "evalkit.features.text:Text",
         "clip_text": "evalkit.features.text:ClipText",
         "video": "evalkit.features.video:Video",
+        "aesthetic": "evalkit.features.heads:Aesthetic",
+        "quality": "evalkit.features.heads:Quality",
+        "vbench_motion": "evalkit.features.peers:VBenchMotion",
+        "evalcrafter_warp": "evalkit.features.peers:EvalCrafterWarp",
+        "evalcrafter_clip": "evalkit.features.peers:EvalCrafterClip",
         "conse": "evalkit.features.text:Conse",
     },
 )

@@ -19,7 +19,10 @@ _GROUPS = {
     "alignment": "Prompt",
     "set": "Sets of clips",
     "cost": "Cost",
+    "provenance": "Provenance",
+    "safety": "Safety",
     "vbench": "VBench's own formulas",
+    "evalcrafter": "EvalCrafter's own formulas",
 }
 
 

@@ -12,7 +12,8 @@ from evalkit.testing.metrics import check_metric, sample_clips
 
 PROMPT = Prompt(id="p", text="a red ball on a lawn", category="c", expect={"camera": "pan_left", "shots": 1})
 # What needs weights that do not come with an installation, original bytes, or the reference world.
-ABSENT = {"alignment.clip", "alignment.video_text"}
+ABSENT = {"alignment.clip", "alignment.video_text", "visual.quality", "visual.aesthetic"}
+PEERS = ("vbench.", "evalcrafter.")
 ELSEWHERE = ("provenance.", "safety.", "alignment.world", "temporal.jerk")
 NETWORKS = {
     *("alignment.conse", "alignment.retrieval", "set.frechet"),
@@ -43,7 +44,10 @@ LIGHT = [
 @pytest.mark.parametrize("name", LIGHT)
 def test_metric_honours_the_contract(name):
     report = check_metric(
-        lambda: load_metric(name), sample_clips(12, 48), prompt=PROMPT, may_be_skipped=name in ABSENT
+        lambda: load_metric(name),
+        sample_clips(12, 48),
+        prompt=PROMPT,
+        may_be_skipped=name in ABSENT or name.startswith(PEERS),
     )
     assert report.spec.id == name
 

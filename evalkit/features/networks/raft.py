@@ -21,15 +21,20 @@ _MULTIPLE, _SMALLEST = 8, 128
 
 
 def load_raft(
-    name: str, checkpoint: str | None = None
-) -> tuple[Callable[[Tensor, Tensor], list[Tensor]], str]:
+    name: str, checkpoint: str | None = None, weights: str | None = None
+) -> tuple[Callable[..., list[Tensor]], str]:
     """`raft_small` or `raft_large` and the digest of its weights.
+
+    Args:
+        name: the architecture.
+        checkpoint: a weights file of the user's own.
+        weights: name of other published weights of this architecture (`raft_things`).
 
     Raises:
         MissingWeights: the weights are not at hand.
         EvalkitError: the file has another layout.
     """
-    path = locate(name, checkpoint)
+    path = locate(weights or name, checkpoint)
     _torchvision.ensure()
     from torchvision.models import optical_flow
 

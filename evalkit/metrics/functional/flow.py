@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-__all__ = ["boundary_mask", "inside_mask", "occlusion_mask", "visible_mask", "warp"]
+__all__ = ["boundary_mask", "evalcrafter_error", "inside_mask", "occlusion_mask", "visible_mask", "warp"]
 
 
 def warp(pictures: torch.Tensor, flow: torch.Tensor) -> torch.Tensor:
@@ -80,3 +80,26 @@ def visible_mask(flow: torch.Tensor, back: torch.Tensor) -> torch.Tensor:
     nothing about flicker.
     """
     return inside_mask(flow) & ~occlusion_mask(flow, back) & ~boundary_mask(flow)
+
+
+def evalcrafter_error(
+    first: torch.Tensor, second: torch.Tensor, forward: torch.Tensor, backward: torch.Tensor
+) -> torch.Tensor:
+    """EvalCrafter's warping error: squared differences, summed over channels, a visible pixel.
+
+    Visible: passes the forward-backward check and lies on no motion boundary; what leaves the picture counts against
+    the border. Where nothing is visible the error is 0, as published.
+
+    Args:
+        first, second: float32 `(n, 3, h, w)` in 0..1.
+        forward: flow from first to second, `(n, 2, h, w)`.
+        backward: flow from second to first.
+
+    Returns:
+        float64 `(n,)`.
+    """
+    hidden = occlusion_mask(forward, backward) | boundary_mask(forward)
+    warped = _look_up(second, forward)
+    squared = (warped - first).square().sum(1) * ~hidden
+    seen = (~hidden).sum((1, 2)).double()
+    return squared.sum((1, 2), dtype=torch.float64) / torch.where(seen > 0, seen, 1.0)
