@@ -30,6 +30,10 @@ _VERBS = {
     "rescore": ("evalkit.cli.score:rescore", "Score a run again: further metrics, or what changed."),
     "report": ("evalkit.cli.report:report", "Render a run's report again, from its tables alone."),
     "gallery": ("evalkit.cli.report:gallery", "Render a run's gallery of worst, regressed and random clips."),
+    "export": (
+        "evalkit.cli.export:export",
+        "Write a run in the layout of VBench, EvalCrafter or T2V-CompBench.",
+    ),
     "compare": (
         "evalkit.cli.compare:compare",
         "Which of two or more runs is better, at what, and is it real?",

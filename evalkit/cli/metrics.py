@@ -88,3 +88,28 @@ def reference(
 
     made = write_reference(open_run(run), metric, out, source=source, statistics_only=statistics_only)
     typer.echo(f"{out}: {made.statistics.count} clips, {made.protocol}", err=True)
+
+
+@metrics_app.command("totals", epilog="Example: evalkit metrics totals results/mine_eval_results.json")
+def totals(
+    files: Annotated[list[Path], typer.Argument(help="VBench's *_eval_results.json; dimensions are joined.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Print VBench's quality, semantic and total score from its own result files."""
+    from evalkit.errors import EvalkitError
+    from evalkit.metrics.vbench_scores import read_results
+    from evalkit.metrics.vbench_scores import totals as vbench_totals
+
+    scores: dict[str, float] = {}
+    for path in files:
+        for dimension, (overall, _) in read_results(path).items():
+            if scores.setdefault(dimension, overall) != overall:
+                raise EvalkitError(
+                    f"{path}: dimension {dimension!r} has another value in an earlier file; give one"
+                )
+    found = vbench_totals(scores)
+    if as_json:
+        typer.echo(json.dumps({"dimensions": scores, **found._asdict()}, indent=2))
+        return
+    for name, value in {**scores, **found._asdict()}.items():
+        typer.echo(f"{name:<24} {100 * value:6.2f}")
