@@ -43,6 +43,8 @@ METRICS = Registry(
         "temporal.loop": "evalkit.metrics.rhythm:Loop",
         "temporal.jitter": "evalkit.metrics.rhythm:Jitter",
         "temporal.motion_smoothness": "evalkit.metrics.rhythm:MotionSmoothness",
+        "temporal.discontinuity": "evalkit.metrics.continuity:Discontinuity",
+        "temporal.vanishing": "evalkit.metrics.continuity:Vanishing",
         "temporal.colour_drift": "evalkit.metrics.rhythm:ColourDrift",
         "temporal.long_drift": "evalkit.metrics.rhythm:LongDrift",
         "temporal.sharpness_drift": "evalkit.metrics.drift:SharpnessDrift",
