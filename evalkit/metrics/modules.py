@@ -25,11 +25,25 @@ from torchmetrics.utilities import dim_zero_cat  # noqa: E402
 
 from evalkit.metrics.functional.frechet import (  # noqa: E402
     FrechetStatistics,
+    frechet_distance,
     frechet_distance_from_statistics,
+    principal_axes,
 )
-from evalkit.metrics.functional.kernels import mmd  # noqa: E402
+from evalkit.metrics.functional.kernels import (  # noqa: E402
+    mean_pairwise_distance,
+    mmd,
+    precision_recall_density_coverage,
+)
 
-__all__ = ["FrechetVideoDistance", "KernelVideoDistance", "TemporalFlicker"]
+__all__ = [
+    "FrechetMotionDistance",
+    "FrechetVideoDistance",
+    "KernelVideoDistance",
+    "ProjectedFrechetDistance",
+    "SeedDiversity",
+    "TemporalFlicker",
+    "VideoManifold",
+]
 
 Feature = Callable[[Tensor], Tensor]
 
@@ -114,25 +128,49 @@ class FrechetVideoDistance(Metric):  # type: ignore[misc]
         return torch.tensor(value, dtype=torch.float64)
 
 
-class KernelVideoDistance(Metric):  # type: ignore[misc]
-    """KVD: unbiased squared MMD with `(x'y / D + 1)^3`; keeps all feature rows.
+class FrechetMotionDistance(FrechetVideoDistance):
+    """FVMD: `update` takes uint8 clips `(N, T, 3, H, W)` of at least 16 frames, which are tracked on the CPU.
+
+    Args:
+        parity: histogram the velocity twice, as the published code does.
+    """
+
+    def __init__(self, parity: bool = False, **options: Any) -> None:
+        self.parity = parity
+        super().__init__(self._rows, feature_dim=1024, **options)
+
+    def _rows(self, clips: Tensor) -> Tensor:
+        from evalkit.features.flow import dis_flow
+        from evalkit.features.pixels import planes_of
+        from evalkit.features.requests import FLOW
+        from evalkit.features.tracks import Tracks
+        from evalkit.metrics.functional.tracks import motion_histogram, motion_vectors
+
+        _check_clips(clips)
+        rows = []
+        for clip in clips.cpu():
+            forward, backward = dis_flow(planes_of(clip, 256)[..., 0].contiguous())
+            tracks = Tracks().extract("", {FLOW: {"forward": forward, "backward": backward}})
+            vectors = motion_vectors(tracks["positions"], parity=self.parity)
+            rows.append(torch.cat([motion_histogram(part) for part in vectors], 1))
+        return torch.cat(rows)
+
+
+class _Rows(Metric):  # type: ignore[misc]
+    """Keeps the feature rows of both sets.
 
     Args:
         feature: network from a batch of clips to `(clips, D)`; None when `update` gets feature rows.
-        degree, offset: of the kernel; JEDi is `degree=2, offset=0`.
     """
 
     is_differentiable = False
-    higher_is_better = False
     full_state_update = False
     real: list[Tensor]
     generated: list[Tensor]
 
-    def __init__(
-        self, feature: Feature | None = None, *, degree: int = 3, offset: float = 1.0, **options: Any
-    ) -> None:
+    def __init__(self, feature: Feature | None = None, **options: Any) -> None:
         super().__init__(**options)
-        self.feature, self.degree, self.offset = feature, degree, offset
+        self.feature = feature
         self.add_state("real", [], dist_reduce_fx="cat")
         self.add_state("generated", [], dist_reduce_fx="cat")
 
@@ -140,10 +178,140 @@ class KernelVideoDistance(Metric):  # type: ignore[misc]
         """Add a batch of clips (or feature rows) to the real or the generated set."""
         (self.real if real else self.generated).append(_features(self.feature, clips))
 
+    def _sets(self) -> tuple[Tensor, Tensor]:
+        """Generated and real rows."""
+        return dim_zero_cat(self.generated), dim_zero_cat(self.real)
+
+
+class KernelVideoDistance(_Rows):
+    """KVD: squared MMD with `(x'y / D + 1)^3`.
+
+    Args:
+        feature: network from a batch of clips to `(clips, D)`; None when `update` gets feature rows.
+        degree, offset: of the kernel.
+        unbiased: the U-statistic, whose mean is 0 for equal distributions; False gives the V-statistic.
+        scale: factor; JEDi is `degree=2, offset=0, scale=100`, as published with `unbiased=False`.
+    """
+
+    higher_is_better = False
+
+    def __init__(
+        self,
+        feature: Feature | None = None,
+        *,
+        degree: int = 3,
+        offset: float = 1.0,
+        unbiased: bool = True,
+        scale: float = 1.0,
+        **options: Any,
+    ) -> None:
+        super().__init__(feature, **options)
+        self.degree, self.offset, self.unbiased, self.scale = degree, offset, unbiased, scale
+
     def compute(self) -> Tensor:
-        """The distance, a float64 scalar; may be slightly negative."""
-        generated, real = dim_zero_cat(self.generated), dim_zero_cat(self.real)
-        return torch.tensor(mmd(generated, real, degree=self.degree, offset=self.offset), dtype=torch.float64)
+        """The distance, a float64 scalar; may be slightly negative when unbiased."""
+        value = mmd(*self._sets(), degree=self.degree, offset=self.offset, unbiased=self.unbiased)
+        return torch.tensor(self.scale * value, dtype=torch.float64)
+
+
+class ProjectedFrechetDistance(_Rows):
+    """Frechet distance on the real set's first principal axes: `set.frechet` for any features.
+
+    Args:
+        feature: network from a batch of clips to `(clips, D)`; None when `update` gets feature rows.
+        components: axes that are kept.
+    """
+
+    higher_is_better = False
+
+    def __init__(self, feature: Feature | None = None, *, components: int = 24, **options: Any) -> None:
+        super().__init__(feature, **options)
+        self.components = components
+
+    def compute(self) -> Tensor:
+        """The distance, a float64 scalar."""
+        generated, real = self._sets()
+        project = principal_axes(real, self.components)
+        return torch.tensor(frechet_distance(project(generated), project(real)), dtype=torch.float64)
+
+
+class VideoManifold(_Rows):
+    """Precision, recall, density and coverage.
+
+    Args:
+        feature: network from a batch of clips to `(clips, D)`; None when `update` gets feature rows.
+        neighbours: a ball reaches to this nearest neighbour.
+    """
+
+    higher_is_better = True
+
+    def __init__(self, feature: Feature | None = None, *, neighbours: int = 5, **options: Any) -> None:
+        super().__init__(feature, **options)
+        self.neighbours = neighbours
+
+    def compute(self) -> dict[str, Tensor]:
+        """The four measures by name, float64 scalars."""
+        found = precision_recall_density_coverage(*self._sets(), neighbours=self.neighbours)
+        return {name: torch.tensor(value, dtype=torch.float64) for name, value in found._asdict().items()}
+
+
+class SeedDiversity(Metric):  # type: ignore[misc]
+    """Mean over prompts of the mean `1 - cos` between a prompt's samples.
+
+    Args:
+        feature: network from a batch of clips to `(clips, D)`; None when `update` gets feature rows.
+
+    Example:
+        >>> import torch
+        >>> metric = SeedDiversity()
+        >>> metric.update(torch.eye(3), prompts=torch.tensor([7, 7, 8]))
+        >>> float(metric.compute())
+        1.0
+    """
+
+    is_differentiable = False
+    higher_is_better = True
+    full_state_update = False
+    rows: list[Tensor]
+    prompts: list[Tensor]
+
+    def __init__(self, feature: Feature | None = None, **options: Any) -> None:
+        super().__init__(**options)
+        self.feature = feature
+        self.add_state("rows", [], dist_reduce_fx="cat")
+        self.add_state("prompts", [], dist_reduce_fx="cat")
+
+    def update(self, clips: Tensor, prompts: Tensor) -> None:
+        """Add a batch of clips (or feature rows) and the number of each one's prompt, int64 `(clips,)`.
+
+        Raises:
+            ValueError: another number of prompts than clips.
+        """
+        added = _features(self.feature, clips)
+        if prompts.shape != (len(added),):
+            raise ValueError(
+                f"prompts have shape {tuple(prompts.shape)}; expected ({len(added)},), one a clip"
+            )
+        self.rows.append(added)
+        self.prompts.append(prompts.long())
+
+    def compute(self) -> Tensor:
+        """Mean diversity, a float64 scalar.
+
+        Raises:
+            ValueError: no prompt has two clips.
+        """
+        rows, prompts = dim_zero_cat(self.rows), dim_zero_cat(self.prompts)
+        members = [rows[prompts == prompt] for prompt in prompts.unique()]
+        values = [mean_pairwise_distance(each) for each in members if len(each) > 1]
+        if not values:
+            raise ValueError("no prompt has two clips; diversity is measured between samples of one prompt")
+        return torch.tensor(sum(values) / len(values), dtype=torch.float64)
+
+
+def _check_clips(clips: Tensor) -> None:
+    if clips.ndim != 5 or clips.dtype != torch.uint8 or clips.shape[2] != 3:
+        raise ValueError(f"clips are {clips.dtype} {tuple(clips.shape)}; expected uint8 (N, T, 3, H, W)")
 
 
 class TemporalFlicker(Metric):  # type: ignore[misc]
@@ -177,8 +345,7 @@ class TemporalFlicker(Metric):  # type: ignore[misc]
         from evalkit.features.pixels import planes_of
         from evalkit.metrics.functional.flicker import flicker
 
-        if clips.ndim != 5 or clips.dtype != torch.uint8 or clips.shape[2] != 3:
-            raise ValueError(f"clips are {clips.dtype} {tuple(clips.shape)}; expected uint8 (N, T, 3, H, W)")
+        _check_clips(clips)
         for clip in clips.cpu():
             planes = planes_of(clip, 256)
             luma, chroma = planes[..., 0].contiguous(), planes[..., 1:].contiguous()

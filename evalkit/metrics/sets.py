@@ -371,15 +371,10 @@ class Frechet(SetBase):
 
     def score(self, generated: torch.Tensor, reference: torch.Tensor, *, seed: int) -> SetScore:
         """Distance on the reference's principal axes."""
-        project = self._projection(reference)
+        from evalkit.metrics.functional.frechet import principal_axes
+
+        project = principal_axes(reference, self.components)
         return super().score(project(generated), project(reference), seed=seed)
-
-    def _projection(self, reference: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
-        import torch
-
-        centre = reference.double().mean(0)
-        axes = torch.linalg.svd(reference.double() - centre, full_matrices=False).Vh[: self.components]
-        return lambda rows: (rows.double() - centre) @ axes.T
 
     def distance(self, generated: torch.Tensor, reference: torch.Tensor) -> float:
         """Frechet distance."""
