@@ -114,6 +114,7 @@ def all_controls(pipeline: ReferenceVideoPipeline, count: int, refine: bool) -> 
     if refine:
         answers |= {
             "strength": controls.strength(pipeline, count),
+            "against_bicubic": controls.against_bicubic(pipeline, count),
             "restyle": controls.restyle(pipeline, count),
         }
     return answers

@@ -21,6 +21,7 @@ SIGMA = (-0.2, 1.4)
 """Mean and spread of the logarithm of the noise level in training."""
 SIGMA_LOW, SIGMA_HIGH = 0.01, 20.0
 SIZE = 32
+FAINT = ("sepia", "night")
 PAINTED = ("object", "colour", "size", "count", "relation", "background", "style")
 
 
@@ -28,7 +29,8 @@ class BaseStage:
     """EDM loss on stretches of a few frames.
 
     `settings`: text (weights file), width, frames, sigma (mean and spread of the logarithm of the noise level), shared
-    (share of the noise that is the same in all frames), start (weights file to go on from, instead of drawn weights).
+    (share of the noise that is the same in all frames), start (weights file to go on from, instead of drawn weights),
+    faint (weight of clips in sepia or at night, whose colours lie so close together that errors in them cost little).
     """
 
     def __init__(self, config: Config, device: torch.device) -> None:
@@ -54,9 +56,10 @@ class BaseStage:
         mean, spread = self.config.settings.get("sigma", SIGMA)
         sigma = draw_sigma(len(clean), mean, spread, draw.noise).clamp(SIGMA_LOW, SIGMA_HIGH)
         noise = clip_noise(clean.shape, draw.noise, float(self.config.settings.get("shared", 0.5)))
-        return paint_losses(
-            module, batch, clean, batch.text, sigma.to(self.device), noise.to(self.device)
-        ).mean()
+        losses = paint_losses(module, batch, clean, batch.text, sigma.to(self.device), noise.to(self.device))
+        faint = float(self.config.settings.get("faint", 1.0))
+        weight = [faint if scene.style in FAINT else 1.0 for scene in batch.scenes]
+        return (losses * torch.tensor(weight, device=self.device)).mean()
 
     def probe(self, module: nn.Module, folder: Path, step: int) -> dict[str, float]:
         """Caption-swap gaps, pixel error of samples on exact layouts, and a sheet of them above the truth."""

@@ -1,0 +1,56 @@
+"""Figures of the card: calibration, confusions and retrieval against hand-made answers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from reference_model.evaluate.encoders import calibration_error, factor_figures, retrieval
+from reference_model.evaluate.figures import Share, flicker, frechet, sharpness
+
+
+def test_calibration_error_is_the_gap_of_confidence_and_accuracy() -> None:
+    three_of_four = torch.tensor([True, True, True, False])
+    assert calibration_error(torch.full((4,), 0.75), three_of_four) == pytest.approx(0.0, abs=1e-6)
+    assert calibration_error(torch.full((4,), 0.95), ~torch.ones(4, dtype=torch.bool)) == pytest.approx(0.95)
+    # Two bins of two: (.95 against .5) and (.15 against 1), each with half of the weight.
+    mixed = calibration_error(torch.tensor([0.95, 0.95, 0.15, 0.15]), torch.tensor([True, False, True, True]))
+    assert mixed == pytest.approx(0.5 * 0.45 + 0.5 * 0.85)
+
+
+def test_factor_figures_skip_clips_without_the_factor_and_name_mistakes() -> None:
+    probabilities = torch.tensor([[0.9, 0.1], [0.8, 0.2], [0.3, 0.7], [0.6, 0.4]])
+    row = factor_figures(probabilities, torch.tensor([0, 1, -1, 1]), ("red", "blue"))
+    assert (row.accuracy.hits, row.accuracy.count) == (1, 3)
+    assert row.confidence == pytest.approx((0.9 + 0.8 + 0.6) / 3)
+    assert row.confusions == (("blue", "red", 2),)
+
+
+def test_retrieval_looks_among_a_block_only() -> None:
+    scores = torch.zeros(4, 4)
+    scores[0, 0] = scores[1, 0] = scores[2, 2] = scores[3, 3] = 1.0
+    scores[3, 0] = 9.0  # another block: not asked
+    share = retrieval(scores, among=2)
+    assert (share.hits, share.count) == (3, 4)
+
+
+def test_wilson_interval_of_a_share() -> None:
+    assert Share(8, 10).interval == pytest.approx((0.4901625, 0.9433178), abs=1e-6)
+
+
+def test_frechet_distance_of_shifted_gaussians_is_the_squared_shift() -> None:
+    sample = np.random.default_rng(0).normal(size=(50, 3))
+    assert frechet(sample, sample) == pytest.approx(0.0, abs=1e-6)
+    assert frechet(sample, sample + np.array([3.0, 0.0, 4.0])) == pytest.approx(25.0)
+
+
+def test_sharpness_and_flicker_of_known_clips() -> None:
+    still = np.zeros((4, 8, 8, 3), np.uint8)
+    assert sharpness(still) == flicker(still) == 0
+    ramp = still + (np.arange(4, dtype=np.uint8) * 10)[:, None, None, None]
+    assert flicker(ramp) == 0
+    blinking = still + (np.arange(4, dtype=np.uint8) % 2 * 10)[:, None, None, None]
+    assert flicker(blinking) == 20
+    board = still + ((np.indices((8, 8)).sum(0) % 2) * 10).astype(np.uint8)[None, :, :, None]
+    assert sharpness(board) == pytest.approx(40.0)
