@@ -148,7 +148,8 @@ async def _known_error(request: Request, error: Exception) -> Response:
 
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, StarletteHTTPException)
-    response = _refuse(request, error.status_code, str(error.detail))
+    told = "there is nothing at this address" if error.detail == "Not Found" else str(error.detail)
+    response = _refuse(request, error.status_code, told)
     response.headers.update(error.headers or {})
     return response
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -11,6 +12,7 @@ from urllib.parse import urlencode
 import jinja2
 from fastapi import Request
 from fastapi.responses import HTMLResponse, RedirectResponse
+from markupsafe import Markup
 
 from evalkit.failures.states import BOARD, EXITS, TRANSITIONS
 from evalkit.failures.taxonomy import load_taxonomy
@@ -35,7 +37,8 @@ def _environment() -> jinja2.Environment:
     )
     environment.filters["moment"] = lambda moment: moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M")
     environment.filters["age"] = _age
-    environment.filters["number"] = lambda value: "" if value is None else f"{value:.4g}"
+    environment.filters["number"] = lambda value: "" if value is None else f"{value:.4g}".replace("-", "−")
+    environment.filters["breakable"] = _breakable
     environment.filters["words"] = lambda text: str(text).replace("_", " ")
     environment.globals |= {
         "TAXONOMY": load_taxonomy(),
@@ -44,6 +47,11 @@ def _environment() -> jinja2.Environment:
         "TRANSITIONS": TRANSITIONS,
     }
     return environment
+
+
+def _breakable(name: str) -> Markup:
+    """An id such as `temporal.subject_consistency` that narrow columns break between its words."""
+    return Markup("<wbr>").join(re.split(r"(?<=[._])", name))  # join escapes what it joins
 
 
 def _age(moment: datetime) -> str:

@@ -181,6 +181,7 @@ def compare_page(
     b: Annotated[str, Query(max_length=64)] = "",
 ) -> Response:
     """What changed from run A to run B, metric by metric, and where most."""
+    from evalkit.compare.render import ICONS
     from evalkit.compare.runs import compare_runs
 
     runs = request.app.state.library.runs()
@@ -199,6 +200,7 @@ def compare_page(
         a=a,
         b=b,
         comparison=comparison,
+        icons=ICONS,
         problem=problem,
         changed=changed,
     )

@@ -73,7 +73,9 @@
     this.frames = Math.max(1, frames);
     this.fps = rate(fps);
     this.slider.max = this.frames - 1;
-    if (width && height) { this.root.querySelector(".stage").style.aspectRatio = width + " / " + height; }
+    if (!width || !height) { return; }
+    this.root.querySelector(".stage").style.aspectRatio = width + " / " + height;
+    this.root.style.maxWidth = "calc(64vh * " + width / height + ")";  // picture and controls fit the window
   };
 
   Clip.prototype.frame = function () {
