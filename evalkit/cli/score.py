@@ -24,7 +24,9 @@ __all__ = ["rescore", "score"]
 
 
 def score(
-    folder: Annotated[Path, typer.Argument(help="Folder of clips. They stay where they are.")],
+    folder: Annotated[
+        str, typer.Argument(help="Folder of clips, or a URL (s3://bucket/clips). They stay where they are.")
+    ],
     out: Out,
     layout: Annotated[
         str | None,

@@ -12,6 +12,7 @@ from evalkit.errors import RunError, VideoError
 from evalkit.features.compute import ClipVector, FeaturePlan, TextFeatures, not_for, score_clip, vector_of
 from evalkit.features.protocol import ClipRecord
 from evalkit.metrics.registry import load_metrics
+from evalkit.remote import local_copy
 from evalkit.runs.clips import preview_paths, store_preview
 from evalkit.runs.feature_store import FeatureFolder, request_keys
 from evalkit.runs.files import writing
@@ -136,14 +137,22 @@ class ScoreJob:
         Raises:
             RunError: the run's folder cannot be written.
         """
-        reader = _Reader(item.row, self.own_clips)
+        try:
+            with local_copy(item.row["path"]) as path:
+                return self._score(item, path)
+        except VideoError as error:
+            return ScoredRow(item.row | {"status": "failed", "error": str(error)})
+
+    def _score(self, item: ClipToScore, path: Path) -> ScoredRow:
+        """Score the clip that lies at `path`."""
+        reader = _Reader(item.row, self.own_clips, path)
         wanted = [metric for metric in self.plan.clip_metrics if metric.spec.id in item.metrics]
         sets = self.plan.set_metrics if item.set_features else ()
         try:
             note = self._preview(item, reader) if item.preview else None
             if item.row["clip_id"] is None:
                 reader()
-            record = record_of(item.row, self.suite, self.own_clips)
+            record = record_of(item.row | {"path": str(path)}, self.suite, self.own_clips)
             telling = [metric for metric in wanted if not_for(metric, record) is None]
             features = self.plan.clip_features(
                 reader,
@@ -154,7 +163,8 @@ class ScoreJob:
                 wanted={*_requests(telling), *_requests(sets)},
             )
         except VideoError as error:
-            return ScoredRow(item.row | {"status": "failed", "error": str(error)})
+            reason = str(error).replace(str(path), item.row["path"])
+            return ScoredRow(item.row | {"status": "failed", "error": reason})
         scores = {}
         for metric in wanted:
             scored = score_clip(metric, features)
@@ -238,15 +248,15 @@ def _refuse() -> Video:
 class _Reader:
     """Decodes a clip at most once, and completes its row with what decoding tells."""
 
-    def __init__(self, row: dict[str, Any], own_clip: bool) -> None:
-        self.row, self.own_clip = row, own_clip
+    def __init__(self, row: dict[str, Any], own_clip: bool, path: Path) -> None:
+        self.row, self.own_clip, self.path = row, own_clip, path
         self._video: Video | None = None
 
     def __call__(self) -> Video:
         from evalkit.video import decode_with_info
 
         if self._video is None:
-            path = Path(self.row["path"])
+            path = self.path
             if not path.exists():
                 raise VideoError(
                     f"{path} is gone: the clip existed when the run was planned; restore it and run again"

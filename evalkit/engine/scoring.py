@@ -10,8 +10,9 @@ from evalkit.engine.executor import Executor, Outcome, outcomes
 from evalkit.engine.generate import clip_row
 from evalkit.engine.progress import Progress
 from evalkit.engine.score import ClipToScore, ScoredRow, ScoreJob
+from evalkit.engine.session import digest_now
 from evalkit.engine.sets import Vectors, score_sets
-from evalkit.errors import EvalkitError, VideoError
+from evalkit.errors import EvalkitError
 from evalkit.features.compute import ClipVector
 from evalkit.metrics.reference import Reference, load_reference
 from evalkit.runs.files import writing
@@ -174,12 +175,7 @@ def _file_record(path: Path, reference: Reference) -> dict[str, Any]:
 
 
 def _unchanged(row: Mapping[str, Any]) -> bool:
-    from evalkit.video import file_digest
-
-    try:
-        return bool(file_digest(row["path"]) == row["file_digest"])
-    except VideoError:
-        return False
+    return bool(digest_now(row["path"]) == row["file_digest"])
 
 
 def _reference_rows(reference: Path) -> Iterator[dict[str, Any]]:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from evalkit import __version__
 from evalkit.engine.generate import clip_row
-from evalkit.errors import RunError
+from evalkit.errors import RunError, VideoError
+from evalkit.remote import is_url, local_copy
 from evalkit.runs.files import writing
 from evalkit.runs.journal import JOURNAL, Journal, read_journal
 from evalkit.runs.manifest import (
@@ -35,7 +36,7 @@ from evalkit.video import file_digest
 if TYPE_CHECKING:
     from evalkit.engine.score import Score, ScoredRow
 
-__all__ = ["Session"]
+__all__ = ["Session", "digest_now"]
 
 Key = tuple[str, str, int]
 
@@ -154,8 +155,7 @@ class Session:
         row = self.clips.get(clip.key)
         if row is None or clip.path is None or row["file_digest"] is None:
             return
-        path = Path(clip.path)
-        if path.exists() and file_digest(path) != row["file_digest"]:
+        if digest_now(clip.path) not in (None, row["file_digest"]):
             del self.clips[clip.key]
             self.scores.pop(clip.key, None)
 
@@ -205,7 +205,9 @@ class Session:
 
     def absolute(self, row: dict[str, Any]) -> dict[str, Any]:
         """The row with an absolute path."""
-        return dict(row) if row["path"] is None else row | {"path": str(self._resolved / row["path"])}
+        if row["path"] is None or is_url(row["path"]):
+            return dict(row)
+        return row | {"path": str(self._resolved / row["path"])}
 
     def generated(self, clip: PlannedClip) -> bool:
         """Whether this clip was made and its file is still there."""
@@ -389,6 +391,15 @@ def _belongs(clip: PlannedClip, row: Mapping[str, Any], record: MetricRecord) ->
 def _score(values: Sequence[Any]) -> Score:
     status, value, series, reason, elapsed_ms = values
     return status, value, series, reason, elapsed_ms
+
+
+def digest_now(path: str) -> str | None:
+    """The digest of a clip's bytes as they are at present, wherever it lies; None when it cannot be read."""
+    try:
+        with local_copy(path) as local:
+            return file_digest(local)
+    except VideoError:
+        return None
 
 
 def _now() -> str:

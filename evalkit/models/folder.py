@@ -130,6 +130,8 @@ class FolderModel:
             if not rows:
                 groups = sorted({row.group for row in scan.clips})
                 raise EvalkitError(f"{self.prompts}: no clips of group {self.group!r}; groups: {groups}")
-            return {f"{row.prompt.id}\n{row.sample_index}": row.path for row in rows if row.path}
+            return {
+                f"{row.prompt.id}\n{row.sample_index}": row.path for row in rows if isinstance(row.path, Path)
+            }
         root = self.path / self.group if self.group else self.path
         return list_clips(root)

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from evalkit.errors import VideoError
+from evalkit.remote import RemoteFile, is_url, local_copy
 from evalkit.report.facts import ClipFacts, measure
 from evalkit.runs.files import atomic_path, write_json
 
@@ -42,7 +43,7 @@ class ClipMedia:
     """What there is to show of one clip; paths are absolute, None where it could not be made.
 
     Attributes:
-        original: the scored file.
+        original: the scored file; the URL of one in an object store.
         preview: what the browser plays.
         poster: a still.
         strip: film strip, `strip_frames` equally wide pictures side by side.
@@ -52,7 +53,7 @@ class ClipMedia:
     """
 
     clip_id: str
-    original: Path | None = None
+    original: Path | RemoteFile | None = None
     preview: Path | None = None
     poster: Path | None = None
     strip: Path | None = None
@@ -100,9 +101,13 @@ class Links:
                 shutil.copyfile(path, temporary)
         return f"media/{path.name}"
 
-    def original(self, path: Path | None) -> str | None:
+    def original(self, path: Path | RemoteFile | None) -> str | None:
         """Address of the scored file, only where it lies in the run folder and moves with the page."""
-        if path is None or not self.inside or not path.resolve().is_relative_to(self.run_folder):
+        if (
+            not isinstance(path, Path)
+            or not self.inside
+            or not path.resolve().is_relative_to(self.run_folder)
+        ):
             return None
         return _address(path, self.folder)
 
@@ -170,16 +175,24 @@ def _existing(run: Run, row: dict[Any, Any], facts: ClipFacts | None) -> ClipMed
 
     clip_id = row["clip_id"]
     preview, poster = (run.folder / path for path in preview_paths(clip_id))
-    original = run.path_of(row["path"]) if isinstance(row["path"], str) else None
     return ClipMedia(
         clip_id=clip_id,
-        original=original if original is not None and original.exists() else None,
+        original=_original(run, row["path"]),
         preview=_if_there(preview),
         poster=_if_there(poster),
         strip=_if_there(preview.with_suffix(".strip.jpg")),
         heat=_if_there(preview.with_suffix(".heat.mp4")),
         facts=facts,
     )
+
+
+def _original(run: Run, path: object) -> Path | RemoteFile | None:
+    if not isinstance(path, str):
+        return None
+    if is_url(path):
+        return RemoteFile(path)
+    there = run.path_of(path)
+    return there if there.exists() else None
 
 
 def _if_there(path: Path) -> Path | None:
@@ -198,7 +211,8 @@ def _complete(run: Run, media: ClipMedia, *, featured: bool) -> ClipMedia:
     from evalkit.video import decode, encode_preview
 
     try:
-        video = decode(media.original)
+        with local_copy(str(media.original)) as path:
+            video = decode(path)
     except VideoError as error:
         return replace(media, problem=str(error))
     from evalkit.runs.clips import store_preview
@@ -238,7 +252,8 @@ def write_frames(run: Run, media: ClipMedia, frames: Iterable[int]) -> list[Path
         from evalkit.video import decode
 
         try:
-            video = decode(media.original)
+            with local_copy(str(media.original)) as local:
+                video = decode(local)
         except VideoError:
             return []
         height = max(1, round(video.height * _FRAME_WIDTH / video.width))

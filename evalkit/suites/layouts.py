@@ -15,6 +15,7 @@ with a `problem`. Sub-folders become the row's `group`, so that several models c
 from __future__ import annotations
 
 import re
+import tempfile
 import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -22,6 +23,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from evalkit.errors import SuiteError
+from evalkit.remote import RemoteFile, is_url, list_remote
 from evalkit.suites.clip_files import CLIP_SUFFIXES, ClipFile, file_names, list_files, no_clips
 from evalkit.suites.document import nearest
 from evalkit.suites.importers import compbench_category, read_prompts
@@ -41,14 +43,14 @@ class FoundClip:
     """One row of a folder.
 
     Args:
-        path: The clip: a file or a folder of frames; None when the prompt has no clip.
+        path: The clip: a file, a folder of frames or a file behind a URL; None when the prompt has no clip.
         prompt: The prompt it shows; its text is empty when nothing says what was asked.
         sample_index: Which of the prompt's clips it is.
         group: Whose clip it is, when one folder holds several models.
         problem: Why the row cannot be scored; None when it can.
     """
 
-    path: Path | None
+    path: Path | RemoteFile | None
     prompt: Prompt
     sample_index: int = 0
     group: str = ""
@@ -66,12 +68,15 @@ class FolderScan:
 
 
 def scan_folder(
-    folder: Path, layout: str | None = None, suite: Suite | None = None, prompts_file: Path | None = None
+    folder: Path | str,
+    layout: str | None = None,
+    suite: Suite | None = None,
+    prompts_file: Path | None = None,
 ) -> FolderScan:
     """Find out which clip of `folder` shows which prompt.
 
     Args:
-        folder: Where the clips are.
+        folder: Where the clips are; a URL for an object store (`s3://bucket/clips`).
         layout: One of `LAYOUTS`; None recognises it from the prompts file and the names.
         suite: The prompts; exclusive with `prompts_file`.
         prompts_file: A table, a suite or another benchmark's prompt file.
@@ -79,6 +84,9 @@ def scan_folder(
     Raises:
         SuiteError: No such folder, no clips in it, an unknown layout, or one that needs prompts and has none.
     """
+    if is_url(folder):
+        return _scan_remote(str(folder).rstrip("/"), layout, suite, prompts_file)
+    folder = Path(folder)
     if suite is not None and prompts_file is not None:
         raise SuiteError("a suite and a prompts file were both given; give one of them")
     if not folder.is_dir():
@@ -104,6 +112,43 @@ def scan_folder(
             clips += _missing(clips, suite)
     clips = _unique(clips, numbered=chosen == "csv")
     return FolderScan(tuple(clips), _suite_of(clips, suite, folder), chosen, tuple(remarks))
+
+
+def _scan_remote(url: str, layout: str | None, suite: Suite | None, prompts_file: Path | None) -> FolderScan:
+    """Scan a stand-in: names alone say which clip shows which prompt, so empty files of the same names will do."""
+    with tempfile.TemporaryDirectory(prefix="evalkit-") as temporary:
+        root = Path(temporary).resolve() / (url.rsplit("/", 1)[-1] or "clips")
+        root.mkdir()
+        passed_over = 0
+        for name in list_remote(url):
+            stand_in = root / name
+            if any(part in ("", ".", "..") or len(part.encode()) > 255 for part in name.split("/")):
+                passed_over += 1  # no path on a disk
+                continue
+            stand_in.parent.mkdir(parents=True, exist_ok=True)
+            stand_in.touch()
+
+        def told(text: str) -> str:
+            return text.replace(str(root), url)
+
+        try:
+            scan = scan_folder(root, layout, suite, prompts_file)
+        except SuiteError as error:
+            raise SuiteError(told(str(error))) from None
+        clips = tuple(
+            replace(
+                clip,
+                path=None if clip.path is None else RemoteFile(told(str(clip.path))),
+                problem=None if clip.problem is None else told(clip.problem),
+            )
+            for clip in scan.clips
+        )
+        remarks = [told(remark) for remark in scan.problems]
+    if passed_over:
+        remarks.append(f"{passed_over} objects of {url} have keys that are no paths")
+    return replace(
+        scan, clips=clips, suite=replace(scan.suite, source=told(scan.suite.source)), problems=tuple(remarks)
+    )
 
 
 def _recognise(files: Sequence[ClipFile], suite: Suite | None) -> str:
