@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import uvicorn
 from fastapi.testclient import TestClient
 
 from evalkit.failures.database import open_database
+from evalkit.failures.record import parse_report
 from evalkit.server.app import create_app
 from evalkit.server.settings import Settings
+from tests.server.process import free_port
 
 BASE = "http://127.0.0.1:8765"
 
@@ -142,3 +147,80 @@ def new_report() -> dict[str, Any]:
         "prompt": "a red ball rolls to the left",
         "evidence": {"statement": "the wall pulses"},
     }
+
+
+@contextmanager
+def listening(site: Site, prefix: str = "") -> Iterator[str]:
+    """The app on a real socket; its checks of Host and Origin know the port.
+
+    Args:
+        site: the app.
+        prefix: path below which a reverse proxy offers it; requests arrive without it, as behind a proxy.
+    """
+    port = free_port()
+    address = f"http://127.0.0.1:{port}{prefix}"
+    settings = replace(site.app.state.settings, port=port, public_url=address if prefix else "")
+    gate = next(layer for layer in site.app.user_middleware if layer.cls.__name__ == "Gatekeeper")
+    gate.kwargs["settings"] = site.app.state.settings = settings
+    site.app.middleware_stack = None  # built anew with the other port
+
+    async def proxied(scope: Any, receive: Any, send: Any) -> None:
+        assert scope["path"].startswith(f"{prefix}/"), scope["path"]  # nothing beside what the proxy offers
+        await site.app({**scope, "path": scope["path"].removeprefix(prefix)}, receive, send)
+
+    server = uvicorn.Server(
+        uvicorn.Config(proxied, host="127.0.0.1", port=port, log_level="warning", lifespan="off")
+    )
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        assert thread.is_alive()
+        thread.join(0.02)
+    yield address
+    server.should_exit = True
+    thread.join(30)
+
+
+@pytest.fixture
+def address(site: Site) -> Iterator[str]:
+    with listening(site) as found:
+        yield found
+
+
+@pytest.fixture
+def report_id(site: Site) -> str:
+    """A report with everything on it."""
+    from evalkit.failures.drafts import clip_fields, keep_clip
+    from evalkit.failures.record import Segment
+
+    library = site.app.state.library
+    run = library.run(site.run_id("broken"))
+    row = library.clips(run)[site.clip_id("broken", "p0000")]
+    fields = clip_fields(run, row, [Segment(first=4, last=8)], "temporal.flicker")
+    fields["evidence"]["clip"] |= keep_clip(site.store, run, row, actor="anna")
+    report = parse_report(
+        {
+            **fields,
+            "category": "temporal.flicker",
+            "severity": "S2",
+            "source": {"kind": "human", "name": "anna"},
+            "title": "The wall pulses",
+            "observation": {
+                "observed": "light and dark by turns",
+                "segments": [{"first": 4, "last": 8}],
+                "boxes": [{"frame": 5, "x": 0.1, "y": 0.1, "w": 0.5, "h": 0.5}],
+            },
+        }
+    )
+    site.store.add(report, actor="anna")
+    site.store.add(report.model_copy(update={"id": "01ARYZ6S410000000000000000"}), actor="ben")
+    return report.id
+
+
+def log_in(page: Any, address: str, token: str) -> None:
+    """By keyboard, as a person does."""
+    page.goto(f"{address}/login")
+    page.wait_for_function("document.activeElement.name === 'token'")
+    page.keyboard.type(token)
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"{address}/")

@@ -2,126 +2,71 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import uvicorn
 
-from evalkit.failures.record import parse_report
+from evalkit.failures.record import FailureReport
 from evalkit.report.gallery import render_gallery
-from tests.server.conftest import Site
-from tests.server.process import free_port
+from tests.server.conftest import Site, listening, log_in
 
 pytestmark = pytest.mark.browser
-
-
-@contextmanager
-def listening(site: Site, prefix: str = "") -> Iterator[str]:
-    """The app on a real socket; its checks of Host and Origin know the port.
-
-    Args:
-        site: the app.
-        prefix: path below which a reverse proxy offers it; requests arrive without it, as behind a proxy.
-    """
-    port = free_port()
-    address = f"http://127.0.0.1:{port}{prefix}"
-    settings = replace(site.app.state.settings, port=port, public_url=address if prefix else "")
-    gate = next(layer for layer in site.app.user_middleware if layer.cls.__name__ == "Gatekeeper")
-    gate.kwargs["settings"] = site.app.state.settings = settings
-    site.app.middleware_stack = None  # built anew with the other port
-
-    async def proxied(scope: Any, receive: Any, send: Any) -> None:
-        assert scope["path"].startswith(f"{prefix}/"), scope["path"]  # nothing beside what the proxy offers
-        await site.app({**scope, "path": scope["path"].removeprefix(prefix)}, receive, send)
-
-    server = uvicorn.Server(
-        uvicorn.Config(proxied, host="127.0.0.1", port=port, log_level="warning", lifespan="off")
-    )
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        assert thread.is_alive()
-        thread.join(0.02)
-    yield address
-    server.should_exit = True
-    thread.join(30)
-
-
-@pytest.fixture
-def address(site: Site) -> Iterator[str]:
-    with listening(site) as found:
-        yield found
-
-
-@pytest.fixture
-def report_id(site: Site) -> str:
-    """A report with everything on it."""
-    from evalkit.failures.drafts import clip_fields, keep_clip
-    from evalkit.failures.record import Segment
-
-    library = site.app.state.library
-    run = library.run(site.run_id("broken"))
-    row = library.clips(run)[site.clip_id("broken", "p0000")]
-    fields = clip_fields(run, row, [Segment(first=4, last=8)], "temporal.flicker")
-    fields["evidence"]["clip"] |= keep_clip(site.store, run, row, actor="anna")
-    report = parse_report(
-        {
-            **fields,
-            "category": "temporal.flicker",
-            "severity": "S2",
-            "source": {"kind": "human", "name": "anna"},
-            "title": "The wall pulses",
-            "observation": {
-                "observed": "light and dark by turns",
-                "segments": [{"first": 4, "last": 8}],
-                "boxes": [{"frame": 5, "x": 0.1, "y": 0.1, "w": 0.5, "h": 0.5}],
-            },
-        }
-    )
-    site.store.add(report, actor="anna")
-    site.store.add(report.model_copy(update={"id": "01ARYZ6S410000000000000000"}), actor="ben")
-    return report.id
-
-
-def log_in(page: Any, address: str, token: str) -> None:
-    """By keyboard, as a person does."""
-    page.goto(f"{address}/login")
-    page.wait_for_function("document.activeElement.name === 'token'")
-    page.keyboard.type(token)
-    page.keyboard.press("Enter")
-    page.wait_for_url(f"{address}/")
 
 
 def test_every_page_is_accessible_and_fits(
     site: Site, address: str, report_id: str, open_page: Callable[..., Any]
 ):
+    """axe on a wide window in light and on a phone in dark; at no width anything is wider than the window."""
     a, b = site.run_id("fine"), site.run_id("broken")
-    paths = (
-        *("/", f"/runs/{b}", f"/compare?a={a}&b={b}", "/reports", "/reports/table", f"/reports/{report_id}"),
-        *(
-            f"/file?run={b}&clip={site.clip_id('broken', 'p0000')}",
-            "/file",
-            f"/vote?a={a}&b={b}",
-            "/leaderboard",
-            "/accounts",
-        ),
-    )
-    for width, scheme in ((1440, "light"), (400, "dark")):
-        watched = open_page(f"{address}/login", viewport={"width": width, "height": 900}, color_scheme=scheme)
-        page = watched.page
-        page.set_default_timeout(60_000)
-        log_in(page, address, site.tokens["ada"])
-        for path in paths:
-            page.goto(address + path)
-            assert watched.axe() == [], path
+    clip = site.clip_id("broken", "p0000")
+    site.store.add(secret(site.store.get(report_id)), actor="ben")
+    watched = open_page(f"{address}/login")
+    page = watched.page
+    page.set_default_timeout(60_000)
+
+    def check(name: str) -> None:
+        for width, scheme in ((1440, "light"), (900, ""), (400, "dark")):
+            page.set_viewport_size({"width": width, "height": 900})
             beyond = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
-            assert beyond <= 0, (path, width)
-        watched.assert_clean()
+            assert beyond <= 0, (name, width)
+            if scheme:
+                page.emulate_media(color_scheme=scheme)
+                assert watched.axe() == [], (name, width, scheme)
+
+    check("login")
+    log_in(page, address, site.tokens["ada"])
+    for path in (
+        *("/", f"/runs/{b}", f"/compare?a={a}&b={b}", "/reports", "/reports/table", f"/reports/{report_id}"),
+        *(f"/reports/{SECRET}", f"/file?run={b}&clip={clip}", "/file", f"/vote?a={a}&b={b}"),
+        *("/leaderboard", "/accounts"),
+    ):
+        page.goto(address + path)
+        check(path)
+    page.goto(f"{address}/vote?a={a}&b={b}")
+    page.get_by_role("button", name="Both bad").click()
+    page.wait_for_url("**/vote/*")
+    check("a ballot after the vote")
+    page.goto(f"{address}/leaderboard")
+    check("leaderboard with votes")
+    watched.assert_clean()
+    page.goto(f"{address}/nothing")
+    check("an error")
+
+
+SECRET = "01ARYZ6S410000000000000001"
+
+
+def secret(report: FailureReport) -> FailureReport:
+    """The same, restricted, and long in every field that a narrow window must break."""
+    weights = {"refiner/diffusion_pytorch_model.safetensors": "sha256:" + "0123456789abcdef" * 4}
+    return report.model_copy(
+        update={
+            "id": SECRET, "category": "safety.deception", "title": "W" * 200, "prompt": "w" * 400,
+            "reproduction": report.reproduction.model_copy(update={"weights": weights}),
+        }
+    )  # fmt: skip
 
 
 def test_a_report_is_filed_by_keyboard_alone(site: Site, address: str, open_page: Callable[..., Any]):
