@@ -104,6 +104,10 @@ def new(
     report = parse_report(fields)
     _suggest(store, report)
     store.add(report, actor=who)
+    if file is not None:
+        from evalkit.failures.detect import add_detectors
+
+        report = add_detectors(store, report.id, actor=who)
     say(report, as_json, f"filed {report.id} ({report.category}, {report.severity})")
 
 

@@ -27,11 +27,11 @@ Restricted = Annotated[bool, typer.Option("--restricted", help="Restricted repor
 Cases = Annotated[Path, typer.Option("--cases", help="Folder of the regression cases.")]
 
 
-def open_failures(db: str) -> FailureStore:
-    """The store that `--db` names."""
+def open_failures(db: str, media: Path | None = None) -> FailureStore:
+    """The store that `--db` names, with its files in `media` if they do not lie beside it."""
     from evalkit.failures.store import open_store
 
-    return open_store(db or None)
+    return open_store(db or None, media)
 
 
 def who_am_i(actor: str) -> str:

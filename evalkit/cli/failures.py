@@ -234,6 +234,30 @@ def confirm(
     say(report, as_json, f"{report.id} is {report.status}; {failed} of {tried} seeds failed so far")
 
 
+@failures_app.command("measure", epilog="Example: evalkit failures measure T4K9XZ")
+def measure(
+    report_id: ReportId,
+    media: Annotated[
+        Path | None, typer.Option(help="Folder of the reports' files (default: beside the database).")
+    ] = None,
+    db: Db = "",
+    actor: Actor = "",
+    as_json: Json = False,
+) -> None:
+    """Run the metrics that are evidence for a report's category on its uploaded clip.
+
+    Filing does it already; do it again after the category or the marked frames were changed.
+    """
+    from evalkit.failures.detect import add_detectors
+
+    store = open_failures(db, media)
+    report = add_detectors(store, _find(store, report_id).id, actor=who_am_i(actor))
+    for entry in report.detectors:
+        value = f"{entry.status}: {entry.reason}" if entry.value is None else f"{entry.value:.4g}"
+        typer.echo(f"{entry.metric_id}: {value}", err=True)
+    say(report, as_json, f"{report.id} has {len(report.detectors)} readings")
+
+
 def _seeds(text: str) -> tuple[int, ...]:
     parts = [part.strip() for part in text.split(",") if part.strip()]
     if not all(part.isdecimal() for part in parts):

@@ -1,4 +1,4 @@
-"""Reproductions started from the browser: the same command as in a shell, in a child process, one at a time."""
+"""Reproductions and measurements for reports: the same command as in a shell, in a child process, one at a time."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _KEPT_LINES = 40
 
 @dataclass
 class Job:
-    """One reproduction; `lines` are the last lines that the command printed."""
+    """One command; `lines` are the last lines that it printed."""
 
     report_id: str
     command: tuple[str, ...]

@@ -162,6 +162,11 @@ def test_an_unknown_clip_is_dropped_in_and_shown(
     page.wait_for_url("**/reports/*")
     (report,) = site.store.find()
     assert report.evidence.clip.clip_id == run.generations["clip_id"].iloc[1]
+    # The metrics that are evidence for blur read it in another process, and the page says when they have.
+    page.locator('.job[data-state="done"], .job[data-state="failed"]').wait_for()
+    page.get_by_role("link", name="Load the report again").click()
+    page.locator("th", has_text="visual.sharpness").wait_for()
+    assert site.store.get(report.id).detectors[0].value is not None
     watched.assert_clean()
 
 

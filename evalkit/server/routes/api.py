@@ -29,6 +29,7 @@ from evalkit.failures.states import Status
 from evalkit.failures.store import Query as ReportQuery
 from evalkit.failures.triage import triage_report
 from evalkit.failures.ulid import ULID_PATTERN
+from evalkit.server.routes.filing import measure_upload
 from evalkit.server.routes.triage import visible_report
 from evalkit.server.security import Reporter, Triager
 from evalkit.server.uploads import file_name, streamed
@@ -144,7 +145,9 @@ def file_report(
     report = parse_report({**new.model_dump(mode="json"), "source": {"kind": "human", "name": account.name}})
     key = f"{account.name[:30]}:{idempotency_key}" if idempotency_key else None
     filed = request.app.state.store.add(report, actor=account.name, filing_key=key)
-    if not filed.created:
+    if filed.created:
+        measure_upload(request, report, account)
+    else:
         response.status_code = 200
     stored: FailureReport = filed.report
     return stored

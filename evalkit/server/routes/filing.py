@@ -14,7 +14,8 @@ from evalkit.failures.drafts import clip_fields
 from evalkit.failures.duplicates import suggest
 from evalkit.failures.errors import InvalidReport
 from evalkit.failures.ingest import ingest_attachment, ingest_clip
-from evalkit.failures.record import Reproduction
+from evalkit.failures.record import FailureReport, Reproduction
+from evalkit.failures.taxonomy import load_taxonomy
 from evalkit.server.accounts import Account
 from evalkit.server.forms import read_report
 from evalkit.server.routes.runs import opened
@@ -74,7 +75,20 @@ def _file(request: Request, form: FormData, account: Account) -> Response:
     filed = state.store.add(
         report, actor=account.name, filing_key=f"{account.name[:30]}:{draft}" if draft else None
     )
+    if filed.created:
+        measure_upload(request, filed.report, account)
     return redirect(request, f"/reports/{filed.report.id}", filed=draft)
+
+
+def measure_upload(request: Request, report: FailureReport, account: Account) -> None:
+    """Let the metrics read an uploaded clip: in another process, since it may take longer than an answer should."""
+    clip = report.evidence.clip
+    if clip is None or clip.original is None or not load_taxonomy().leaf(report.category).metrics:
+        return
+    state = request.app.state
+    command = ("failures", "measure", report.id, "--as", account.name, "--db", str(state.db_url),
+               "--media", str(state.store.media.root.resolve()))  # fmt: skip
+    state.jobs.submit(report.id, command)
 
 
 @router.post("/file/duplicates")
