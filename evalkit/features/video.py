@@ -54,7 +54,7 @@ class Video:
         """Identity of the extractor; loads the network."""
         return ExtractorSpec(
             id="video",
-            version="1",
+            version="2",
             subject="clip",
             title=self.loaded.title,
             weights_digest=self.loaded.digest,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from fractions import Fraction
 
 import numpy as np
@@ -18,6 +17,7 @@ from evalkit.features.registry import load_extractor
 from evalkit.metrics.functional.flow import boundary_mask, evalcrafter_error, occlusion_mask, warp
 from evalkit.metrics.registry import load_metric
 from evalkit.suites import Prompt
+from tests.features.tiny import tiny_clip
 from tests.metrics.clips import make_clip, moving_texture
 
 _torchvision.ensure()
@@ -129,26 +129,9 @@ def test_other_checkpoints_are_refused(musiq, tmp_path, change, words):
         load_musiq(tmp_path / "x.pth")
 
 
-TINY = {
-    "embed_dim": 16,
-    "vision_cfg": {"image_size": 32, "layers": 1, "width": 32, "head_width": 16, "patch_size": 16},
-    "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1},
-}
-
-
 @pytest.fixture(scope="module")
 def clip_file(tmp_path_factory):
-    """A CLIP of open_clip's layout, small enough for every test run."""
-    import open_clip
-
-    folder = tmp_path_factory.mktemp("clip")
-    (folder / "ViT-tiny-test.json").write_text(json.dumps(TINY))
-    open_clip.add_model_config(folder / "ViT-tiny-test.json")
-    torch.manual_seed(0)
-    model = open_clip.create_model("ViT-tiny-test").eval()
-    path = folder / "clip.pt"
-    torch.save(model.state_dict(), path)
-    return model, {"network": "ViT-tiny-test", "checkpoint": str(path)}
+    return tiny_clip(tmp_path_factory.mktemp("clip"))
 
 
 def test_aesthetics_are_a_line_on_unit_features(clip_file, tmp_path):

@@ -12,6 +12,7 @@ from evalkit.features.networks.image import load_image_network, prepare
 from evalkit.features.networks.video import load_video_network, prepare_window
 from evalkit.features.text import ClipText
 from evalkit.features.video import Video as VideoExtractor
+from tests.features.tiny import tiny_clip
 from tests.metrics.clips import make_clip, moving_texture
 
 _torchvision.ensure()
@@ -74,11 +75,54 @@ def test_i3d_feature_through_the_extractor(i3d):
         extractor.extract(make_clip(moving_texture(9, 32)), {})
 
 
-def test_a_file_that_is_no_torchscript_is_named(tmp_path):
+def test_a_file_that_is_neither_torchscript_nor_weights_is_named(tmp_path):
     path = tmp_path / "x.pt"
     path.write_bytes(b"nothing")
-    with pytest.raises(EvalkitError, match="no TorchScript"):
+    with pytest.raises(EvalkitError, match="not a plain weights file"):
         load_video_network("i3d", str(path))
+
+
+def test_i3d_from_a_state_dict_of_pytorch_i3ds_layout(tmp_path):
+    """Published: 12.7 million weights; an input of zeros gives what the biases and running means say."""
+    from evalkit.features.networks.i3d import I3D, _same
+
+    torch.manual_seed(0)
+    module = I3D().eval()
+    names = set(module.state_dict())
+    assert {"Conv3d_1a_7x7.conv3d.weight", "Mixed_3b.b1a.bn.running_mean", "logits.conv3d.bias"} <= names
+    assert sum(item.numel() for item in module.parameters()) == 12_697_264
+    path = tmp_path / "i3d.pt"
+    torch.save({f"module.{key}": value for key, value in module.state_dict().items()}, path)
+    network = load_video_network("i3d", str(path), "videogpt")
+    frames = moving_texture(9, 48)[:, :, :36]
+    window = prepare_window(frames, network)
+    assert window.shape == (1, 3, 9, 224, 224)
+    with torch.inference_mode():
+        assert network.forward(window).shape == (1, 400)
+    assert load_video_network("i3d", str(path), "stylegan-v").preprocessing == "224-bilinear/signed"
+    # TensorFlow's SAME: 7 wide at stride 2 over 10 frames is padded by 2 in front and 3 behind.
+    padded = _same(torch.ones(1, 1, 10, 8, 8), (7, 7, 7), (2, 2, 2))
+    assert padded.shape[-3:] == (15, 13, 13)
+    assert padded[0, 0, :, 6, 6].tolist() == [0.0] * 2 + [1.0] * 10 + [0.0] * 3
+
+
+def test_centre_crop_rounds_the_longer_side_up_as_videogpt_does(i3d):
+    network = load_video_network("i3d", i3d, "videogpt")
+    frames = moving_texture(2, 90)[:, :, :64]
+    scaled = torch.nn.functional.interpolate(frames.float(), (224, 315), mode="bilinear", align_corners=False)
+    expected = scaled[..., 45 : 45 + 224] / 127.5 - 1
+    assert torch.allclose(prepare_window(frames, network)[0].permute(1, 0, 2, 3), expected, atol=1e-5)
+
+
+def test_clip_as_a_video_network_is_the_mean_of_its_frames(tmp_path):
+    module, options = tiny_clip(tmp_path)
+    network = load_video_network(f"clip:{options['network']}", options["checkpoint"])
+    window = prepare_window(moving_texture(3, 64), network)
+    assert window.shape == (1, 3, 3, 32, 32)
+    with torch.inference_mode():
+        frames = module.encode_image(window[0].transpose(0, 1))
+        assert torch.allclose(network.forward(window)[0], frames.mean(0), atol=1e-5)
+    assert network.name == "clip-ViT-tiny-test-mean"
 
 
 def test_video_resnet_from_a_checkpoint_of_torchvisions_layout(tmp_path):

@@ -1,6 +1,7 @@
 """Video networks by name: a window of frames to one feature vector.
 
-i3d                          TorchScript I3D of Kinetics-400 as StyleGAN-V publishes it
+i3d                          I3D of Kinetics-400: TorchScript as StyleGAN-V publishes it, or a pytorch-i3d state dict
+clip:MODEL[/TAG]             mean of an open_clip model's frame features
 r3d_18, mc3_18, r2plus1d_18  torchvision's video ResNets; features before the classifier
 s3d, mvit_v1_b, mvit_v2_s    torchvision's S3D and MViT
 videomae:FOLDER              a VideoMAE in a local transformers folder
@@ -8,6 +9,7 @@ videomae:FOLDER              a VideoMAE in a local transformers folder
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +19,7 @@ import torch
 
 from evalkit import _torchvision
 from evalkit.errors import EvalkitError, MissingExtra, MissingWeights
-from evalkit.features.networks.image import IMAGENET, load_into
+from evalkit.features.networks.image import IMAGENET, OPENAI_CLIP, load_clip, load_into
 from evalkit.features.presets import PRESETS
 from evalkit.weights import file_digest, locate
 
@@ -69,7 +71,11 @@ def prepare_window(frames: Tensor, network: VideoNetwork) -> Tensor:
         size = (network.size, network.size)
         if network.crop:
             ratio = network.size / min(height, width)
-            size = (max(network.size, int(height * ratio)), max(network.size, int(width * ratio)))
+            # Rounded up, as videogpt does; the shorter side is exact whatever the division left over.
+            size = (
+                network.size if height <= width else math.ceil(height * ratio),
+                network.size if width <= height else math.ceil(width * ratio),
+            )
         pixels = torch.nn.functional.interpolate(pixels, size=size, mode="bilinear", align_corners=False)
         if network.crop:
             top, left = (size[0] - network.size) // 2, (size[1] - network.size) // 2
@@ -100,13 +106,15 @@ def load_video_network(name: str, checkpoint: str | None = None, preset: str | N
         )
     if name == "i3d":
         return _i3d(checkpoint, preset or "stylegan-v")
+    if name.startswith("clip:"):
+        return _clip(name.partition(":")[2], checkpoint)
     if name.startswith("videomae:"):
         return _videomae(Path(name.partition(":")[2]).expanduser())
     if name in ("r3d_18", "mc3_18", "r2plus1d_18", "s3d", "mvit_v1_b", "mvit_v2_s"):
         return _torchvision_video(name, checkpoint)
     raise EvalkitError(
-        f"unknown video network {name!r}; use i3d, r3d_18, mc3_18, r2plus1d_18, s3d, mvit_v1_b, mvit_v2_s or "
-        "videomae:FOLDER"
+        f"unknown video network {name!r}; use i3d, r3d_18, mc3_18, r2plus1d_18, s3d, mvit_v1_b, mvit_v2_s, "
+        "clip:MODEL or videomae:FOLDER"
     )
 
 
@@ -115,14 +123,20 @@ def _i3d(checkpoint: str | None, preset: str) -> VideoNetwork:
     try:
         # TorchScript holds code, but it runs in torch's own interpreter, which can neither open files nor
         # import modules; pickle is not involved.
-        module = torch.jit.load(str(path), map_location="cpu").eval()  # type: ignore[no-untyped-call]
-    except RuntimeError as error:
-        raise EvalkitError(f"i3d: {path} is no TorchScript file: {str(error)[:160]}") from error
-    inside = preset == "stylegan-v"
+        script = torch.jit.load(str(path), map_location="cpu").eval()  # type: ignore[no-untyped-call]
+    except RuntimeError:
+        script = None
+    # Only the TorchScript file resizes by itself; outside, the same is done to the pixels.
+    inside = preset == "stylegan-v" and script is not None
+    if script is None:
+        from evalkit.features.networks.i3d import I3D
 
-    def forward(window: Tensor) -> Tensor:
-        result: Tensor = module(window, rescale=inside, resize=inside, return_features=True)
-        return result
+        forward: Callable[[Tensor], Tensor] = load_into(I3D(), path, "i3d")
+    else:
+
+        def forward(window: Tensor) -> Tensor:
+            result: Tensor = script(window, rescale=inside, resize=inside, return_features=True)
+            return result
 
     return VideoNetwork(
         "i3d-k400-logits",
@@ -132,7 +146,27 @@ def _i3d(checkpoint: str | None, preset: str) -> VideoNetwork:
         size=0 if inside else 224,
         crop=preset == "videogpt",
         scale="uint8" if inside else "signed",
-        citation="Carreira & Zisserman, CVPR 2017; file of Skorokhodov et al., StyleGAN-V, CVPR 2022",
+        citation="Carreira & Zisserman, CVPR 2017; file of Skorokhodov et al., StyleGAN-V, CVPR 2022, or pytorch-i3d",
+    )
+
+
+def _clip(model: str, checkpoint: str | None) -> VideoNetwork:
+    module, digest = load_clip(model, checkpoint)
+    size = module.visual.image_size
+
+    def forward(window: Tensor) -> Tensor:
+        frames: Tensor = module.encode_image(window[0].transpose(0, 1))
+        return frames.mean(0, keepdim=True)
+
+    return VideoNetwork(
+        f"clip-{model.replace('/', '-')}-mean",
+        f"CLIP {model} (open_clip), mean over frames",
+        digest,
+        forward,
+        size=size[0] if isinstance(size, tuple) else size,
+        crop=True,
+        scale=OPENAI_CLIP,
+        citation="Radford et al., CLIP, ICML 2021; Luo et al., CLIP4Clip, Neurocomputing 2022",
     )
 
 
