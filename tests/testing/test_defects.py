@@ -24,7 +24,7 @@ IDS = list(DEFECTS)
 # From these on everything is another picture, so only the event itself is pointed at.
 # Strength is how long or how often, not how far from the original a single frame is.
 EQUAL_WHERE_SEEN = {"duplicated_frames", "reversed_time", "loop"}
-EVENTS = {"cut", "teleport", "dropped_frames"}
+EVENTS = {"cut", "teleport", "dropped_frames", "subject_swap"}
 
 
 def scene(frames: int = 16, height: int = 72, width: int = 96, *, seed: int = 3) -> Video:
@@ -384,8 +384,10 @@ def test_a_swapped_subject_leaves_the_background_alone() -> None:
     video, donor = scene(), scene(16, seed=11)
     degraded, window, *_ = DEFECTS["subject_swap"](video, 1.0, donor=donor)
     assert window is not None
-    assert window[1] == 15
-    gap = (degraded.frames.double() - video.frames.double()).abs().mean(1)[window[0] :]
+    before, at = window
+    assert at == before + 1
+    assert torch.equal(degraded.frames[:at], video.frames[:at])
+    gap = (degraded.frames.double() - video.frames.double()).abs().mean(1)[at:]
     assert gap[:, :8].max() == 0
     assert gap[:, 28:44].mean() > 10 * gap[:, :20].mean()
 

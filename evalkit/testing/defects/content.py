@@ -23,7 +23,8 @@ def _subject_swap(frames: torch.Tensor, settings: Settings) -> Changed:
     out = frames.clone()
     here = frames[at:].float()
     out[at:] = to_uint8(here + mask * (settings.donor[at:] - here))
-    return out, (at, len(frames) - 1)
+    # As with a cut: what comes after is consistent in itself, so the exchange is what a viewer can point at.
+    return out, (at - 1, at)
 
 
 @defect(
