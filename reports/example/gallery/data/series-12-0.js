@@ -1,1 +1,1 @@
-evalkitData("series-12-0", {"20":[[],null,"Order of events of 0.00 is the worst of this run."],"21":[[],null,"Order of events of 1.00 is the best of this run."]});
+evalkitData("series-12-0", {"20":[[],null,"Order of events of 1.000 is worse than 50% of this run's clips."],"21":[[],null,"Order of events of 1.000 is worse than 50% of this run's clips."]});
