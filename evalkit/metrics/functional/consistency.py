@@ -31,13 +31,28 @@ def feature_consistency(features: torch.Tensor) -> torch.Tensor:
 
 
 def clip_consistency(features: torch.Tensor) -> torch.Tensor:
-    """Cosine of neighbouring frames' features, float64 `(T-1,)` in -1..1."""
+    """Cosine of neighbouring frames' features, float64 `(T-1,)` in -1..1.
+
+    Args:
+        features: `(T, D)`, T >= 2.
+
+    Example:
+        >>> import torch
+        >>> clip_consistency(torch.tensor([[1.0, 0.0], [2.0, 0.0], [0.0, 1.0]])).tolist()
+        [1.0, 0.0]
+    """
     unit = F.normalize(features.double(), dim=-1)
     return (unit[1:] * unit[:-1]).sum(-1).clamp(-1, 1)
 
 
 def prompt_similarity(features: torch.Tensor, text: torch.Tensor) -> torch.Tensor:
-    """100 times the cosine of every row of `features` `(n, D)` with `text` `(D,)`, float64 `(n,)`."""
+    """100 times the cosine of every row of `features` `(n, D)` with `text` `(D,)`, float64 `(n,)`.
+
+    Example:
+        >>> import torch
+        >>> prompt_similarity(torch.tensor([[3.0, 4.0], [0.0, -1.0]]), torch.tensor([0.0, 2.0])).round().tolist()
+        [80.0, -100.0]
+    """
     return 100 * F.normalize(features.double(), dim=-1) @ F.normalize(text.double(), dim=0)
 
 

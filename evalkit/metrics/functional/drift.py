@@ -59,6 +59,11 @@ def spikes(differences: torch.Tensor) -> torch.Tensor:
 
     Args:
         differences: mean absolute differences of neighbouring frames in levels of 255, `(T-1,)`.
+
+    Example:
+        >>> import torch
+        >>> spikes(torch.tensor([2.0, 2.0, 8.0, 2.0, 2.0])).round(decimals=1).tolist()
+        [0.0, 0.0, 1.9, 0.0, 0.0]
     """
     change = differences.double()
     padded = torch.nn.functional.pad(change, (2, 2))

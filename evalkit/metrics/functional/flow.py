@@ -97,6 +97,12 @@ def evalcrafter_error(
 
     Returns:
         float64 `(n,)`.
+
+    Example:
+        >>> import torch
+        >>> grey, still = torch.full((1, 3, 4, 4), 0.5), torch.zeros(1, 2, 4, 4)
+        >>> round(evalcrafter_error(grey, grey + 0.1, still, still).item(), 4)
+        0.03
     """
     hidden = occlusion_mask(forward, backward) | boundary_mask(forward)
     warped = _look_up(second, forward)

@@ -20,7 +20,13 @@ __all__ = [
 def polynomial_kernel(
     x: Tensor, y: Tensor, *, degree: int = 3, gamma: float | None = None, offset: float = 1.0
 ) -> Tensor:
-    """`(gamma x'y + offset) ** degree`, float64 `(n, m)`; gamma is 1/D unless given."""
+    """`(gamma x'y + offset) ** degree`, float64 `(n, m)`; gamma is 1/D unless given.
+
+    Example:
+        >>> import torch
+        >>> polynomial_kernel(torch.tensor([[1.0, 1.0]]), torch.tensor([[1.0, 1.0], [1.0, -1.0]])).tolist()
+        [[8.0, 1.0]]
+    """
     gamma = 1 / x.shape[1] if gamma is None else gamma
     return (gamma * (x.double() @ y.double().T) + offset) ** degree
 
@@ -88,6 +94,12 @@ def mmd_permutation_p(
 
     Returns:
         `(1 + #{permuted >= observed}) / (permutations + 1)`, exact under the null hypothesis.
+
+    Example:
+        >>> import torch
+        >>> x = torch.randn(30, 2, generator=torch.Generator().manual_seed(0))
+        >>> round(mmd_permutation_p(x, x + 5, generator=torch.Generator().manual_seed(1), permutations=99), 4)
+        0.01
     """
     pooled = torch.cat([x, y]).double()
     n, total = len(x), len(x) + len(y)
@@ -133,6 +145,12 @@ def precision_recall_density_coverage(
 
     Raises:
         ValueError: not more samples than neighbours.
+
+    Example:
+        >>> import torch
+        >>> line = torch.arange(10.0)[:, None]
+        >>> precision_recall_density_coverage(line + 0.5, line, neighbours=2)
+        ManifoldScores(precision=1.0, recall=1.0, density=1.05, coverage=1.0)
     """
     if min(len(generated), len(reference)) <= neighbours:
         raise ValueError(

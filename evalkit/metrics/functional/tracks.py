@@ -47,6 +47,12 @@ def motion_vectors(positions: torch.Tensor, *, parity: bool = False) -> tuple[to
 
     Returns:
         Two tensors of the shape of `positions`.
+
+    Example:
+        >>> import torch
+        >>> fall = torch.tensor([0.0, 1.0, 4.0, 9.0]).reshape(1, 4, 1, 1)
+        >>> [part.flatten().tolist() for part in motion_vectors(fall)]
+        [[0.0, 1.0, 3.0, 5.0], [0.0, 0.0, 2.0, 2.0]]
     """
     step = positions[:, 1:] - positions[:, :-1]
     nothing = torch.zeros_like(positions[:, :1])
@@ -67,6 +73,12 @@ def motion_histogram(vectors: torch.Tensor) -> torch.Tensor:
 
     Raises:
         ValueError: the points form no square of at least 5 x 5, or there are fewer than 4 frames.
+
+    Example:
+        >>> import torch
+        >>> right = torch.tensor([1.0, 0.0]).expand(1, 4, 25, 2)
+        >>> motion_histogram(right).tolist()  # 100 vectors of length 1 count 1/8 each
+        [[0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 12.5, 0.0]]
     """
     windows, frames, points, _ = vectors.shape
     side = math.isqrt(points)
