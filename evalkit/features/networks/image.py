@@ -5,12 +5,15 @@ dino_vits16, dino_vitb16      DINO checkpoints as published, or any file of that
 clip:MODEL[/TAG]              open_clip model with a tag from the hub's cache, or a checkpoint file
 timm:MODEL                    any timm model with a checkpoint file
 torchvision:MODEL             any torchvision classifier with a checkpoint file; features before its head
+
+`@bfloat16` after the name of a transformer computes in that type: faster where the processor has instructions for it and
+slower where it has none. Similarities of frames move by up to 1e-3; they are never compared with those of float32.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +47,8 @@ class ImageNetwork:
         bicubic, antialias: how frames are scaled.
         multiple: sides are rounded down to a multiple of this (patch networks).
         citation: where it comes from.
+        module: what `forward` computes with, where its type may be changed.
+        dtype: the type that it computes in.
     """
 
     title: str
@@ -57,6 +62,8 @@ class ImageNetwork:
     antialias: bool = True
     multiple: int = 1
     citation: str = ""
+    module: torch.nn.Module | None = None
+    dtype: torch.dtype = torch.float32
 
     @property
     def preprocessing(self) -> str:
@@ -65,7 +72,7 @@ class ImageNetwork:
             f"short side {self.size} {'bicubic' if self.bicubic else 'bilinear'}"
             f"{' antialiased' if self.antialias else ''}, {'centre crop' if self.crop else 'no crop'}"
             f"{f', sides cut to a multiple of {self.multiple}' if self.multiple > 1 else ''}"
-            f", mean {self.mean}, std {self.std}, float32"
+            f", mean {self.mean}, std {self.std}, {str(self.dtype).removeprefix('torch.')}"
         )
 
 
@@ -158,6 +165,9 @@ def load_image_network(name: str, checkpoint: str | None = None, *, vbench: bool
         MissingWeights: the weights are not at hand.
         EvalkitError: the name is unknown or the file has another layout.
     """
+    name, _, dtype = name.partition("@")
+    if dtype:
+        return _half(load_image_network(name, checkpoint, vbench=vbench), dtype)
     family, _, model = name.partition(":")
     if name == "efficientnet-lite0":
         return _efficientnet(checkpoint)
@@ -173,6 +183,23 @@ def load_image_network(name: str, checkpoint: str | None = None, *, vbench: bool
         f"unknown image network {name!r}; use efficientnet-lite0, dino_vits16, dino_vitb16, clip:MODEL, "
         "timm:MODEL or torchvision:MODEL"
     )
+
+
+def _half(network: ImageNetwork, dtype: str) -> ImageNetwork:
+    """The network with weights and activations in bfloat16; whole, since autocast takes attention's slow path."""
+    if dtype != "bfloat16":
+        raise EvalkitError(f"unknown type {dtype!r} after a network's name; only @bfloat16 is known")
+    module = network.module
+    if module is None or any(isinstance(part, torch.nn.BatchNorm2d) for part in module.modules()):
+        raise EvalkitError(
+            f"{network.title} loses too much in bfloat16 (similarities of frames move by 2e-3); leave @bfloat16 out"
+        )
+    module.to(torch.bfloat16)
+
+    def forward(x: Tensor) -> dict[str, Tensor]:
+        return {name: tensor.float() for name, tensor in network.forward(x.to(torch.bfloat16)).items()}
+
+    return replace(network, forward=forward, dtype=torch.bfloat16)
 
 
 def _efficientnet(checkpoint: str | None) -> ImageNetwork:
@@ -215,6 +242,7 @@ def _dino(name: str, checkpoint: str | None, vbench: bool) -> ImageNetwork:
         antialias=not vbench,
         multiple=16,
         citation="Caron et al., Emerging properties in self-supervised vision transformers, ICCV 2021",
+        module=module,
     )
 
 
@@ -224,7 +252,7 @@ def clip_checkpoint(model: str, checkpoint: str | None) -> tuple[str, Path]:
     Raises:
         MissingWeights: neither a checkpoint nor a cached file of the tag is there.
     """
-    architecture, _, tag = model.partition("/")
+    architecture, _, tag = model.partition("@")[0].partition("/")
     if checkpoint is not None:
         return architecture, locate(f"clip:{architecture}", checkpoint)
     if tag in ("", "openai"):
@@ -266,7 +294,7 @@ def load_clip(model: str, checkpoint: str | None) -> tuple[Any, str]:
         import open_clip
     except ImportError as error:
         raise MissingExtra("open_clip", "default", f"clip:{model}") from error
-    quick = checkpoint is None and model.partition("/")[2] in ("", "openai")
+    quick = checkpoint is None and model.partition("@")[0].partition("/")[2] in ("", "openai")
     try:
         module = open_clip.create_model(
             architecture, pretrained=str(path), force_quick_gelu=quick, weights_only=not quick
@@ -288,6 +316,7 @@ def _clip(model: str, checkpoint: str | None, vbench: bool) -> ImageNetwork:
         crop=True,
         antialias=not vbench,
         citation="Radford et al., CLIP, ICML 2021; Ilharco et al., OpenCLIP, 2021",
+        module=module,
     )
 
 
@@ -310,6 +339,7 @@ def _timm(model: str, checkpoint: str | None) -> ImageNetwork:
         crop=True,
         bicubic=config["interpolation"] == "bicubic",
         citation="Wightman, PyTorch Image Models",
+        module=module,
     )
 
 
@@ -332,4 +362,5 @@ def _torchvision_network(model: str, checkpoint: str | None) -> ImageNetwork:
         *IMAGENET,
         crop=True,
         bicubic=False,
+        module=module,
     )
