@@ -20,7 +20,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "reference" / "performance.md"
 
 def parts(clips: Path | None) -> dict[str, Callable[[int, bool], list[Bar]]]:
     """The measurements, cheap ones first."""
-    from benchmarks.perf import data_path, generation, growth, networks, numerics, scoring
+    from benchmarks.perf import cluster, data_path, generation, growth, networks, numerics, scoring
 
     return {
         "data-path": data_path.bars,
@@ -33,6 +33,7 @@ def parts(clips: Path | None) -> dict[str, Callable[[int, bool], list[Bar]]]:
         "limit": lambda rounds, quick: scoring.limit(rounds, quick, clips),
         "growth": growth.bars,
         "generation": generation.bars,
+        "cluster": cluster.bars,
     }
 
 
