@@ -54,12 +54,14 @@ def unexplained_change(planes: torch.Tensor, forward: torch.Tensor, backward: to
     """
     inner = planes[1:-1].contiguous()
     sigma = _DETAIL * min(planes.shape[1:3])
-    # Where a prediction looks outside the picture it says nothing, and no change is counted.
-    onward = (planes[2:] - warp(inner, backward[:-1])) * inside_mask(backward[:-1])[..., None]
-    back = (warp(inner, forward[1:]) - planes[:-2]) * inside_mask(forward[1:])[..., None]
-    onward, back = _smooth(onward, sigma), _smooth(back, sigma)
+    onward = _smooth(planes[2:] - warp(inner, backward[:-1]), sigma)
+    back = _smooth(warp(inner, forward[1:]) - planes[:-2], sigma)
+    # A prediction that looks outside the picture says nothing, and leaves it to the other one.
+    known, known_back = inside_mask(backward[:-1])[..., None], inside_mask(forward[1:])[..., None]
     smaller = onward[:-1].square().sum(-1, keepdim=True) <= back[1:].square().sum(-1, keepdim=True)
-    return torch.cat([back[:1], torch.where(smaller, onward[:-1], back[1:]), onward[-1:]])
+    ahead = (known[:-1] & smaller) | ~known_back[1:]
+    middle = torch.where(ahead, onward[:-1], back[1:]) * (known[:-1] | known_back[1:])
+    return torch.cat([back[:1] * known_back[:1], middle, onward[-1:] * known[-1:]])
 
 
 def discontinuity(change: torch.Tensor) -> torch.Tensor:
