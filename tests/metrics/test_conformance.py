@@ -11,14 +11,15 @@ from evalkit.suites import Prompt
 from evalkit.testing.metrics import check_metric, sample_clips
 
 PROMPT = Prompt(id="p", text="a red ball on a lawn", category="c", expect={"camera": "pan_left", "shots": 1})
-# What needs weights that do not come with an installation, original bytes, or the reference world.
+# What needs weights that do not come with an installation, original bytes, the reference world, 16 frames, or a suite
+# of more than five prompts: each has its own tests.
 ABSENT = {"alignment.clip", "alignment.video_text", "visual.quality", "visual.aesthetic"}
 PEERS = ("vbench.", "evalcrafter.")
-ELSEWHERE = ("provenance.", "safety.", "alignment.world", "temporal.jerk")
+ELSEWHERE = ("provenance.", "safety.", "alignment.world", "alignment.retrieval_top5", "temporal.jerk")
 NETWORKS = {
     *("alignment.conse", "alignment.retrieval", "set.frechet"),
     *(f"temporal.{name}" for name in ("subject_consistency", "background_consistency", "clip_consistency")),
-    "temporal.long_drift",
+    *("temporal.long_drift", "alignment.retrieval_top1", "alignment.retrieval_margin"),
 }
 DETECTED = {
     f"alignment.{name}"
