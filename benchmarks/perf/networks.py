@@ -63,6 +63,6 @@ def _bfloat16_here() -> str:
     return (
         f"This processor has {', '.join(found)}."
         if found
-        else "This processor has no bfloat16 instructions (amx_bf16, avx512_bf16) and emulates them. evalkit's networks "
-        "compute in float32 everywhere; bfloat16 is measured here but is no option of evalkit yet."
+        else "This processor has no bfloat16 instructions (amx_bf16, avx512_bf16) and emulates them: leave @bfloat16 out "
+        "of networks' names here."
     )

@@ -22,6 +22,8 @@ __all__ = ["RayExecutor"]
 
 _CHUNK_S = 0.5
 _LARGEST_CHUNK = 64
+# Only jobs, items and rows pass through the object store; by itself Ray would take a third of the machine's memory.
+_STORE_BYTES = 256 << 20
 
 
 @dataclass(frozen=True)
@@ -242,6 +244,7 @@ def _connect(workers: int) -> Any:
             ray.init(
                 address="local",
                 num_cpus=workers,
+                object_store_memory=_STORE_BYTES,
                 include_dashboard=False,
                 log_to_driver=False,
                 logging_level="error",
