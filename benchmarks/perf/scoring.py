@@ -135,6 +135,27 @@ def flicker(rounds: int, quick: bool) -> list[Bar]:
     return found
 
 
+def _distinct(source: Path, wanted: int, chosen: Path) -> list[Path]:
+    """`wanted` different clips in `chosen`: those below `source`, and where they do not suffice their second halves."""
+    from evalkit.suites.layouts import CLIP_SUFFIXES
+    from evalkit.video import Video, decode, encode_lossless, file_digest
+
+    found = sorted(path for path in source.rglob("*") if path.suffix.lower() in CLIP_SUFFIXES)
+    originals = list({file_digest(path): path for path in found}.values())
+    chosen.mkdir()
+    paths = []
+    for index, path in enumerate((originals * 2)[:wanted]):
+        if index < len(originals):
+            target = chosen / f"clip {index:04d}{path.suffix}"
+            target.symlink_to(path.resolve())
+        else:
+            target = chosen / f"clip {index:04d}.mp4"
+            whole = decode(path)
+            encode_lossless(Video(whole.frames[whole.num_frames // 2 :], whole.fps), target)
+        paths.append(target)
+    return paths
+
+
 def limit(rounds: int, quick: bool, clips: Path | None) -> list[Bar]:
     """The default metrics on real clips, against decoding and computing every feature and formula alone."""
     from evalkit.features.compute import FeaturePlan, score_clip
@@ -146,11 +167,8 @@ def limit(rounds: int, quick: bool, clips: Path | None) -> list[Bar]:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         source = clips or write_clips(root / "clips", wanted, 16, 256, 256)
-        paths = sorted(source.rglob("*.mp4"))[:wanted]
         chosen = root / "chosen"
-        chosen.mkdir()
-        for index, path in enumerate(paths):
-            (chosen / f"clip {index:04d}.mp4").symlink_to(path.resolve())
+        paths = _distinct(source, wanted, chosen)
         plan = FeaturePlan(load_metrics(["default"]))
         _score(chosen, root / "warm", (FLICKER,))
         spent = {"run": 0.0, "limit": 0.0}
