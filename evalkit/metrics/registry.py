@@ -42,6 +42,7 @@ METRICS = Registry(
         "temporal.cuts": "evalkit.metrics.rhythm:Cuts",
         "temporal.loop": "evalkit.metrics.rhythm:Loop",
         "temporal.jitter": "evalkit.metrics.rhythm:Jitter",
+        "temporal.wobble": "evalkit.metrics.rhythm:Wobble",
         "temporal.motion_smoothness": "evalkit.metrics.rhythm:MotionSmoothness",
         "temporal.discontinuity": "evalkit.metrics.continuity:Discontinuity",
         "temporal.vanishing": "evalkit.metrics.continuity:Vanishing",

@@ -23,6 +23,7 @@ __all__ = [
     "LongDrift",
     "Loop",
     "MotionSmoothness",
+    "Wobble",
 ]
 
 LEAP = FeatureRequest("flow_leap")
@@ -209,6 +210,43 @@ class Jitter(BaseMetric):
         from evalkit.metrics.functional.rhythm import jitter
 
         inner = jitter(clip.tensor(FLOW, "forward"), clip.tensor(FLOW, "backward"))
+        series = torch.minimum(torch.cat([inner[:1], inner]), torch.cat([inner, inner[-1:]]))
+        return ClipScore(float(inner.mean()), series.tolist())
+
+
+class Wobble(BaseMetric):
+    """Acceleration that is not the whole picture's: shapes that bend to and fro."""
+
+    spec = MetricSpec(
+        id="temporal.wobble",
+        version="1",
+        title="Wobble",
+        description="Shapes bend and swell like jelly.",
+        direction="lower",
+        unit="% of the short side",
+        range=(0.0, None),
+        min_frames=3,
+        series="transition",
+        formula=(
+            "median over pixels visible in three frames of |a - A| / short side x 100; a = f[t+1] - f[t] along the path, "
+            "A the shift, zoom and roll fitted to a; mean over t; in the series a transition has the smaller of its two "
+            "ends"
+        ),
+        invariant_to=("brightness", "shakes of the camera", "steady motion of any speed"),
+        limits="Water and foliage bend honestly. One thing that wobbles in a still picture is less than half of it.",
+        evidence="measured",
+        default=False,
+        leaf="temporal.morph",
+    )
+    needs: ClassVar[tuple[FeatureRequest, ...]] = (FLOW,)
+
+    def score(self, clip: ClipFeatures) -> ClipScore:
+        """Mean over the inner frames."""
+        import torch
+
+        from evalkit.metrics.functional.rhythm import wobble
+
+        inner = wobble(clip.tensor(FLOW, "forward"), clip.tensor(FLOW, "backward"))
         series = torch.minimum(torch.cat([inner[:1], inner]), torch.cat([inner, inner[-1:]]))
         return ClipScore(float(inner.mean()), series.tolist())
 

@@ -29,6 +29,7 @@ from evalkit.metrics.functional.rhythm import (
     jitter,
     repetition,
     stillness,
+    wobble,
 )
 from evalkit.metrics.registry import load_metric
 from evalkit.suites import Prompt
@@ -291,6 +292,23 @@ def test_jitter_is_the_acceleration_in_percent():
     assert jitter(steady, -steady).max() == 0
     swing = uniform_flow(4, 50, 1.0, 0.0) * torch.tensor([1.0, -1.0, 1.0, -1.0])[:, None, None, None]
     assert torch.allclose(jitter(swing, -swing), torch.full((3,), 4.0, dtype=torch.float64))
+
+
+def test_wobble_is_what_bends_and_not_what_shakes():
+    y, x = torch.meshgrid(torch.arange(64.0), torch.arange(64.0), indexing="ij")
+    sign = torch.tensor([1.0, -1.0, 1.0])[:, None, None, None]
+    still = torch.zeros(3, 2, 64, 64)
+    shaken = sign * torch.stack([0.5 + 0.01 * (x - 32), 0.3 + 0.01 * (y - 32)])
+    assert wobble(shaken, -shaken).max() < 0.01
+    # A quarter of the picture on its own is a subject. Flow that leads back to itself: the mask leaves nothing out.
+    subject = still.clone()
+    subject[:, 0, :32, :32] = 0.6 * sign[:, 0]
+    assert wobble(subject, -subject).max() < 0.01
+    # A standing wave of amplitude A turned round: 2 A |sin|, whose median is 2 A / sqrt(2). So gentle that no part of
+    # it counts as a motion boundary.
+    bent = sign * torch.stack([0.15 * torch.sin(2 * np.pi * y / 32), torch.zeros_like(y)])
+    expected = 100 * 2 * 0.15 / np.sqrt(2) / 64
+    assert wobble(bent, -bent).tolist() == pytest.approx([expected] * 2, rel=0.1)
 
 
 def test_interpolation_along_steady_motion_is_exact_inside():

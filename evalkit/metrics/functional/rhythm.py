@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from evalkit.metrics.functional.flow import visible_mask, warp
+from evalkit.metrics.functional.motion import camera_motion
 
 __all__ = [
     "Stillness",
@@ -18,6 +19,7 @@ __all__ = [
     "jitter",
     "repetition",
     "stillness",
+    "wobble",
 ]
 
 # Mean absolute difference below which ffmpeg's `freezedetect` calls two frames the same: -60 dB of 255.
@@ -91,16 +93,35 @@ def jitter(forward: torch.Tensor, backward: torch.Tensor) -> torch.Tensor:
     `|f[t+1](x) - f[t](x')|` at pixels of frame t+1, x' their place in frame t; averaged over pixels visible in all
     three frames. Steady motion has none, whatever its speed; shaking has twice its amplitude.
     """
-    back = backward[:-1]
-    before = warp(forward[:-1].permute(0, 2, 3, 1).contiguous(), back).permute(0, 3, 1, 2)
-    acceleration = (forward[1:] - before).square().sum(1).sqrt()
-    mask = visible_mask(back, forward[:-1]) & visible_mask(forward[1:], backward[1:])
+    field, mask = _acceleration(forward, backward)
+    acceleration = field.square().sum(1).sqrt()
     count = mask.sum((1, 2)).double()
     mean = (acceleration * mask).sum((1, 2), dtype=torch.float64) / count.clamp(min=1)
     everywhere = acceleration.double().mean((1, 2))
     # Where nothing can be followed the raw field is all there is.
     mean = torch.where(count >= 0.01 * mask[0].numel(), mean, everywhere)
     return 100 * mean / min(forward.shape[-2:])
+
+
+def wobble(forward: torch.Tensor, backward: torch.Tensor) -> torch.Tensor:
+    """Typical acceleration beyond that of the picture as a whole, in percent of the shorter side, float64 `(T-2,)`.
+
+    The acceleration along the paths, less the shift, zoom and roll that explain most of it (a shaken camera), median
+    over pixels visible in all three frames: half of the picture must bend for it, a subject that moves freely does not
+    count.
+    """
+    field, mask = _acceleration(forward, backward)
+    bent = camera_motion(field).residual.square().sum(1).sqrt()
+    enough = mask.sum((1, 2)) >= 0.01 * mask[0].numel()
+    chosen = [size[seen] if full else size for size, seen, full in zip(bent, mask, enough, strict=True)]
+    return 100 * torch.stack([size.double().median() for size in chosen]) / min(forward.shape[-2:])
+
+
+def _acceleration(forward: torch.Tensor, backward: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """`f[t+1](x) - f[t](x')` `(T-2, 2, h, w)` in pixels, and where all three frames can be seen."""
+    back = backward[:-1]
+    before = warp(forward[:-1].permute(0, 2, 3, 1).contiguous(), back).permute(0, 3, 1, 2)
+    return forward[1:] - before, visible_mask(back, forward[:-1]) & visible_mask(forward[1:], backward[1:])
 
 
 def interpolation_error(luma: torch.Tensor, leap: torch.Tensor) -> torch.Tensor:
