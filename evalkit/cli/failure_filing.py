@@ -46,6 +46,9 @@ def new(
     attach: Annotated[
         list[Path] | None, typer.Option(help="PNG, JPEG, JSON or text file; repeatable.")
     ] = None,
+    workflow: Annotated[
+        Path | None, typer.Option(help="The raw workflow file (JSON) that made the clip.")
+    ] = None,
     tag: Annotated[list[str] | None, typer.Option(help="Free label; repeatable.")] = None,
     worst: Annotated[
         int, typer.Option(help="Draft reports for this many worst clips of --run (see --baseline).")
@@ -99,6 +102,11 @@ def new(
         evidence["attachments"] = [
             ingest_attachment(store, path.read_bytes(), name=path.name, actor=who) for path in attach
         ]
+    if workflow is not None:
+        from evalkit.failures.ingest import ingest_attachment
+
+        kept = ingest_attachment(store, workflow.read_bytes(), name=workflow.name, actor=who)
+        fields.setdefault("reproduction", {})["workflow"] = kept
     if not evidence:
         evidence["statement"] = observed or fields["observation"]["observed"]
     report = parse_report(fields)

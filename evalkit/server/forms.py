@@ -27,9 +27,10 @@ _NUMBERS = {
     "height": int,
     "num_frames": int,
     "num_inference_steps": int,
+    "context_window": int,
     "guidance_scale": float,
 }
-_TEXTS = ("fps", "scheduler", "negative_prompt", "commit", "precision", "model_spec")
+_TEXTS = ("fps", "scheduler", "negative_prompt", "commit", "precision", "quantization", "model_spec")
 
 
 def read_report(

@@ -14,6 +14,7 @@ from evalkit.cli import main
 from evalkit.failures.detect import add_detectors, detect
 from evalkit.failures.errors import InvalidReport
 from evalkit.failures.ingest import ingest_clip
+from evalkit.failures.media import MediaFolder
 from evalkit.failures.record import FailureReport
 from evalkit.failures.store import FailureStore
 from evalkit.runs.store import open_run
@@ -91,12 +92,17 @@ def test_filing_a_file_measures_it(
     clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("EVALKIT_DB", f"sqlite:///{tmp_path / 'f.db'}")
+    workflow = tmp_path / "workflow.json"
+    workflow.write_text('{"nodes": []}', encoding="utf-8")
     new = ["failures", "new", "--file", str(clip), "--category", "temporal.flicker", "--severity", "S1"]
+    new += ["--workflow", str(workflow)]
     with pytest.raises(SystemExit) as ended:
         main([*new, "--model", "m@1", "--prompt", "a wall", "--json"])
     assert not ended.value.code
     filed = json.loads(capsys.readouterr().out)
     assert [entry["status"] for entry in filed["detectors"]] == ["ok", "ok"]
+    kept = MediaFolder(tmp_path / "media").path(filed["reproduction"]["workflow"])
+    assert kept.read_bytes() == workflow.read_bytes()
     with pytest.raises(SystemExit) as ended:
         main(["failures", "measure", filed["id"][-8:], "--json"])
     assert not ended.value.code

@@ -311,6 +311,7 @@ def test_script_in_every_text_field_is_inert(site: Site):
             "scheduler",
             "commit",
             "precision",
+            "quantization",
         ),
         HOSTILE_TEXT,
     )
