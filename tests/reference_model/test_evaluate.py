@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from reference_model.evaluate.ceiling import ceiling
 from reference_model.evaluate.encoders import calibration_error, factor_figures, retrieval
 from reference_model.evaluate.figures import Share, flicker, frechet, sharpness
 
@@ -54,3 +55,9 @@ def test_sharpness_and_flicker_of_known_clips() -> None:
     assert flicker(blinking) == 20
     board = still + ((np.indices((8, 8)).sum(0) % 2) * 10).astype(np.uint8)[None, :, :, None]
     assert sharpness(board) == pytest.approx(40.0)
+
+
+def test_the_ceiling_is_measured_on_truth_of_the_asked_kinds() -> None:
+    shares = ceiling(3, 5, ("events",))
+    assert (shares["events"].hits, shares["events"].count) == (3, 3)
+    assert "relation" not in shares
