@@ -25,8 +25,8 @@ from tests.server.process import serving
 
 pytestmark = pytest.mark.browser
 
-# One step of each stage makes a ball flicker; with its own number of steps the model does not fail there.
-HASTY, CAREFUL = "reference:num_inference_steps=1,tracks_steps=1", "reference"
+# The first release of the reference model makes a ball flicker; the present one does not.
+OLD, NEW = "reference@v1", "reference"
 BALL = "object-ball"
 
 
@@ -95,12 +95,12 @@ def test_a_failure_from_the_gallery_to_verified(
 ):
     runs, cases = tmp_path / "runs", tmp_path / "regressions"
     suite = load_suite("core").select(ids=[BALL, "object-circle", "colour-red-square"])
-    run = generate(suite, HASTY, runs / "hasty")
+    run = generate(suite, OLD, runs / "old")
     render_gallery(run)
-    careful = generate(suite.select(ids=[BALL]), CAREFUL, runs / "careful")
-    limit = (flicker(run, BALL) * flicker(careful, BALL)) ** 0.5
-    assert flicker(careful, BALL) < 0.8 * limit  # the two versions differ by more than their seeds do
-    with serving(tmp_path, "--runs", "runs", "--model", HASTY) as server:
+    new = generate(suite.select(ids=[BALL]), NEW, runs / "new")
+    limit = (flicker(run, BALL) * flicker(new, BALL)) ** 0.5
+    assert flicker(new, BALL) < 0.8 * limit  # the two versions differ by more than their seeds do
+    with serving(tmp_path, "--runs", "runs", "--model", OLD) as server:
         watched = open_page(f"{server.url}/login?token={server.token}")
         page = watched.page
         page.set_default_timeout(30_000)
@@ -163,7 +163,7 @@ def test_a_failure_from_the_gallery_to_verified(
         page.select_option("#triage-status", "triaged")
         page.get_by_role("button", name="Save").click()
         page.locator(".facts-line", has_text="triaged").wait_for()
-        assert page.input_value("[name=model]") == HASTY
+        assert page.input_value("[name=model]") == OLD
         page.fill("[name=limit]", f"{limit:.4g}")
         page.get_by_role("button", name="Reproduce").click()
         page.locator('.job[data-state="done"], .job[data-state="failed"]').wait_for()
@@ -197,14 +197,14 @@ def test_a_failure_from_the_gallery_to_verified(
         code, said = gate(policy, runs / "broken", capsys)
         assert code == 1, said
         assert case.stem in said.replace("\n", "").replace(" ", "")
-        generate(again, CAREFUL, runs / "mended")
+        generate(again, NEW, runs / "mended")
         code, said = gate(policy, runs / "mended", capsys)
         assert code == 0, said
 
         # And the report follows.
         page.goto(f"{server.url}/reports")
         page.get_by_label("Run over the regression cases").select_option(
-            label=f"mended · reference {careful.manifest.model.revision}"
+            label=f"mended · reference {new.manifest.model.revision}"
         )
         page.get_by_role("button", name="Verify or reopen").click()
         page.locator("td", has_text="verified").wait_for()
@@ -213,7 +213,7 @@ def test_a_failure_from_the_gallery_to_verified(
         page.goto(f"{server.url}/reports")
         assert page.locator('.column[data-status="verified"] .ticket').count() == 1
         page.get_by_label("Run over the regression cases").select_option(
-            label=f"broken · reference {careful.manifest.model.revision}"
+            label=f"broken · reference {new.manifest.model.revision}"
         )
         page.get_by_role("button", name="Verify or reopen").click()
         page.locator("td", has_text="regressed").wait_for()
