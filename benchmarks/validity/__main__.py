@@ -1,4 +1,4 @@
-"""`python -m benchmarks.validity --out FOLDER`: defects, harmless changes and agreement with people."""
+"""`python -m benchmarks.validity --out FOLDER`: defects, harmless changes, alignment, agreement with people."""
 
 from __future__ import annotations
 
@@ -7,73 +7,203 @@ import json
 import os
 import sys
 import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from benchmarks.validity.clips import study_clips
+from benchmarks.validity.alignment import alignment
+from benchmarks.validity.check import worse
+from benchmarks.validity.clips import study_clips, world_clips, world_prompts
 from benchmarks.validity.defects import OWN_METRIC, benign_noise, responses
 from benchmarks.validity.figures import draw_agreement, draw_responses
 from benchmarks.validity.page import render
-from benchmarks.validity.people import TEMPORAL, agreement
+from benchmarks.validity.people import RATINGS, agreement
 from benchmarks.validity.scoring import Scorer
+from evalkit.errors import MissingExtra, MissingWeights
+from evalkit.features.registry import load_extractor
+from evalkit.metrics.registry import is_set_metric, load_metric, metric_specs
+from evalkit.metrics.spec import ClipMetric
+from evalkit.runs.files import atomic_path
+from evalkit.video import Video
 
 DATA = Path(os.environ.get("EVALKIT_DATA", Path(__file__).parents[3] / "shared" / "data"))
+PARTS = ("real", "world", "benign", "alignment", "people", "slice")
+SLICE = ("flicker_gain", "teleport", "vanish", "blur_burst")
+# What only needs the pixels; the rest asks for prompts, files or the time a model took.
+_GROUPS = ("temporal.", "visual.", "motion.", "vbench.temporal_flickering")
+_WORLD_SIDE = 64
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the study; writes summary.json, index.md and figures."""
+    """Run the study; writes summary.json, index.md and figures. 1 when it is worse than `--against`."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.validity", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder for summary.json, index.md, figures/")
     parser.add_argument(
         "--data", type=Path, default=DATA, help="folder that holds rated/ (default: %(default)s)"
     )
-    parser.add_argument(
-        "--clips", type=int, default=3, help="clips of the defect study (default: %(default)s)"
-    )
-    parser.add_argument("--short-side", type=int, default=96)
-    parser.add_argument("--frames", type=int, default=14)
+    parser.add_argument("--clips", type=int, default=8, help="camera shots (default: %(default)s)")
+    parser.add_argument("--world-clips", type=int, default=6, help="rendered clips (default: %(default)s)")
+    parser.add_argument("--short-side", type=int, default=120)
+    parser.add_argument("--frames", type=int, default=20)
     parser.add_argument("--only", nargs="*", help="defects to run (default: all)")
+    parser.add_argument(
+        "--parts", nargs="*", choices=PARTS, default=list(PARTS), help="the rest is kept as it is in --out"
+    )
+    parser.add_argument("--against", type=Path, help="a summary.json that this study may not be worse than")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    started, scorer = time.process_time(), Scorer()
-    clips = study_clips(options.data, options.clips, options.short_side, options.frames)
-    found = []
-    for response in responses(clips, scorer, only=options.only):
-        found.append(response)
-        print(
-            f"{response.defect:<20} {response.metric:<32} monotone {response.monotone:+.2f} "
-            f"detected {response.detected:.2f} between {response.auc:.2f} iou {response.iou}",
-            file=sys.stderr,
-        )
-    metrics = tuple(dict.fromkeys((*TEMPORAL, *OWN_METRIC.values())))
-    benign = benign_noise(clips, scorer, metrics)
-    agreements, table = [], []
-    if (options.data / "rated" / "ratings.csv").is_file():
-        agreements, table = agreement(options.data / "rated", scorer)
-    about = {
-        "clips": len(clips),
-        "names": list(clips),
-        "short_side": options.short_side,
-        "frames": options.frames,
-        "encoders": scorer.encoders,
-        "cpu_seconds": time.process_time() - started,
-    }
-    options.out.mkdir(parents=True, exist_ok=True)
-    draw_responses(found, options.out / "figures")
-    if agreements:
-        draw_agreement(agreements, options.out / "figures" / "people.svg")
-    summary = {
-        "about": about,
-        "defects": [item.to_dict() for item in found],
-        "benign": benign,
-        "people": [item.to_dict() for item in agreements],
-        "rated_clips": table,
-    }
-    (options.out / "summary.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
-    (options.out / "index.md").write_text(render(found, benign, agreements, about), encoding="utf-8")
+    record = json.loads(options.against.read_text(encoding="utf-8")) if options.against else None
+    path = options.out / "summary.json"
+    summary: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    for part in options.parts:
+        if part == "people" and not (options.data / "rated" / "ratings.csv").is_file():
+            print(f"people: no rated clips at {options.data / 'rated'}; left out", file=sys.stderr)
+            continue
+        # A part hands over what it has as soon as it has it, and the file is read again each time: a study that is
+        # stopped keeps what it measured, and parts may be measured beside each other.
+        for measured in _measure(part, options):
+            summary = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+            _merge(summary, measured)
+            options.out.mkdir(parents=True, exist_ok=True)
+            with atomic_path(path) as partial:
+                partial.write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
+    draw_responses(summary.get("defects", []), options.out / "figures")
+    if summary.get("people"):
+        draw_agreement(summary["people"], options.out / "figures")
+    (options.out / "index.md").write_text(render(summary), encoding="utf-8")
     print(options.out / "index.md")
-    return 0
+    lost = worse(summary, record) if record else []
+    for line in lost:
+        print(line, file=sys.stderr)
+    return 1 if lost else 0
+
+
+def _measure(part: str, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    started, scorer = time.process_time(), Scorer()
+    about: dict[str, Any] = {}
+    specs = metric_specs()
+    for result in _results(part, options, scorer, about):
+        named = {item["metric"] for name in ("defects", "people", "slice") for item in result.get(name, [])}
+        spent = {"encoders": scorer.encoders, "cpu_seconds": round(time.process_time() - started)}
+        yield result | {
+            "about": {part: about | spent},
+            "versions": {name: specs[name].version for name in sorted(named)},
+        }
+
+
+def _results(
+    part: str, options: argparse.Namespace, scorer: Scorer, about: dict[str, Any]
+) -> Iterator[dict[str, Any]]:
+    if part in ("real", "world"):
+        clips, _ = _clips(part, options)
+        about |= {"names": list(clips), **_shape(clips)}
+        for response in responses(clips, scorer, only=options.only, source=part):
+            print(
+                f"{part} {response.defect:<18} {response.metric:<30} monotone {response.monotone:+.2f} "
+                f"detected {response.detected:.2f} between {response.auc:.2f} iou {response.iou}",
+                file=sys.stderr,
+                flush=True,
+            )
+            yield {"defects": [response.to_dict()]}
+    elif part == "benign":
+        light, heavy = benign_metrics()
+        tables: dict[str, Any] = {}
+        for source in ("real", "world"):
+            clips, twins = _clips(source, options)
+            about.setdefault("names", {})[source] = list(clips)
+            tables[source] = benign_noise(clips, twins, scorer, light)
+            yield {"benign": tables}
+            # Networks take most of the time; a re-encode is the change that reaches them.
+            tables[source] |= benign_noise(clips, twins, scorer, heavy, ("reencode_crf18",))
+            yield {"benign": tables}
+    elif part == "alignment":
+        yield {"alignment": [item.to_dict() for item in alignment()]}
+    elif part == "people":
+        people: list[Any] = []
+        tables = {}
+        for rating, (metrics, every, _) in RATINGS.items():
+            found, tables[rating] = agreement(
+                options.data / "rated", scorer, rating=rating, metrics=metrics, every=every
+            )
+            people += [item.to_dict() for item in found]
+            yield {"people": people, "rated_clips": tables}
+    else:
+        yield {"slice": measure_slice(scorer)}
+
+
+def _clips(
+    source: str, options: argparse.Namespace
+) -> tuple[Mapping[str, Video], Mapping[str, tuple[Video, Video]]]:
+    """Clips of a source, and for each of them two between which nothing is better or worse."""
+    if source == "real":
+        clips = study_clips(options.data, options.clips, options.short_side, options.frames)
+        half = options.frames // 2
+        return clips, {
+            name: (_cut(video, 0, half), _cut(video, half, 2 * half)) for name, video in clips.items()
+        }
+    prompts = world_prompts(options.world_clips)
+    rendered, other = (world_clips(prompts, seed=seed, side=_WORLD_SIDE) for seed in (0, 1))
+    return rendered, {name: (rendered[name], other[name]) for name in rendered}
+
+
+def _shape(clips: Mapping[str, Video]) -> dict[str, int]:
+    video = next(iter(clips.values()))
+    return {"short_side": min(video.height, video.width), "frames": video.num_frames}
+
+
+def benign_metrics() -> tuple[list[str], list[str]]:
+    """Metrics on pixels that run by default or have a defect of their own: without and with a network."""
+    light, heavy = [], []
+    for name, spec in metric_specs().items():
+        metric = load_metric(name) if spec.default or name in OWN_METRIC.values() else None
+        if metric is None or is_set_metric(metric) or not name.startswith(_GROUPS):
+            continue
+        if not _at_hand(metric):
+            continue
+        pixels = {"frames", "luma", "flow", "flow_leap"}
+        (light if {item.extractor for item in metric.requires()} <= pixels else heavy).append(name)
+    return light, heavy
+
+
+def _at_hand(metric: ClipMetric) -> bool:
+    """Whether the weights of all features are there."""
+    try:
+        return all(load_extractor(request).spec.id for request in metric.requires())
+    except (MissingWeights, MissingExtra):
+        return False
+
+
+def measure_slice(scorer: Scorer) -> list[dict[str, Any]]:
+    """A study small enough for every test run: four defects on three rendered clips."""
+    clips = world_clips(world_prompts(3), seed=0, side=48, frames=12)
+    return [item.to_dict() for item in responses(clips, scorer, only=SLICE, source="world") if _own(item)]
+
+
+def _own(item: Any) -> bool:
+    return OWN_METRIC[item.defect] == item.metric
+
+
+def _cut(video: Video, first: int, end: int) -> Video:
+    return Video(video.frames[first:end].contiguous(), video.fps)
+
+
+def _merge(summary: dict[str, Any], measured: Mapping[str, Any]) -> None:
+    """Put a part's result in the place of what was known of it."""
+    for name, value in measured.items():
+        if name == "defects":
+            fresh = {(item["source"], item["defect"], item["metric"]) for item in value}
+            kept = [
+                item
+                for item in summary.get(name, [])
+                if (item["source"], item["defect"], item["metric"]) not in fresh
+            ]
+            summary[name] = [*kept, *value]
+        elif isinstance(value, dict):
+            summary[name] = {**summary.get(name, {}), **value}
+        else:
+            summary[name] = value
 
 
 if __name__ == "__main__":

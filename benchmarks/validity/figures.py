@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 
-from benchmarks.validity.defects import Response
-from benchmarks.validity.people import Agreement
 from evalkit.metrics.registry import load_metric
 from evalkit.testing.defects import STRENGTHS
 
@@ -23,19 +22,31 @@ __all__ = ["draw_agreement", "draw_responses"]
 _SIZE = (4.8, 3.0)
 
 
-def draw_responses(responses: Sequence[Response], folder: Path) -> list[Path]:
-    """Draw `METRIC.svg` for every metric that has a defect of its own."""
+def draw_responses(responses: Sequence[Mapping[str, Any]], folder: Path) -> list[Path]:
+    """Draw `METRIC.svg` for every metric that has a defect of its own; rendered clips dashed."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
-    for name in dict.fromkeys(response.metric for response in responses):
+    for name in dict.fromkeys(response["metric"] for response in responses):
         spec = load_metric(name).spec
         figure, axes = plt.subplots(figsize=_SIZE, layout="constrained")
-        for response in responses:
-            if response.metric == name:
-                axes.plot([0, *STRENGTHS], response.medians, marker="o", markersize=3, label=response.defect)
+        mine = [response for response in responses if response["metric"] == name]
+        colours = {
+            defect: f"C{place}" for place, defect in enumerate(dict.fromkeys(r["defect"] for r in mine))
+        }
+        for response in mine:
+            world = response["source"] == "world"
+            axes.plot(
+                [0, *STRENGTHS],
+                response["medians"],
+                marker="o",
+                markersize=3,
+                color=colours[response["defect"]],
+                linestyle="--" if world else "-",
+                label=response["defect"] + (", rendered" if world else ""),
+            )
         axes.set_xlabel("strength of the defect")
         axes.set_ylabel(f"{spec.title} ({spec.unit})" if spec.unit else spec.title)
-        axes.legend(frameon=False)
+        axes.legend(frameon=False, fontsize=7)
         axes.spines[["top", "right"]].set_visible(False)
         path = folder / f"{name}.svg"
         figure.savefig(path, metadata={"Date": None})
@@ -44,19 +55,23 @@ def draw_responses(responses: Sequence[Response], folder: Path) -> list[Path]:
     return paths
 
 
-def draw_agreement(agreements: Sequence[Agreement], path: Path) -> Path:
-    """Draw Spearman's correlation of every metric with its interval."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure, axes = plt.subplots(figsize=(5.2, 0.4 * len(agreements) + 1), layout="constrained")
-    ordered = list(reversed(agreements))
-    for row, item in enumerate(ordered):
-        colour = "tab:gray" if item.metric.startswith("vbench.") else "tab:blue"
-        axes.plot(item.interval, [row, row], color=colour, linewidth=2)
-        axes.plot([item.spearman], [row], "o", color=colour)
-    axes.set_yticks(range(len(ordered)), [item.metric for item in ordered])
-    axes.axvline(0, color="black", linewidth=0.5)
-    axes.set_xlabel("Spearman with human temporal quality (95%, prompts resampled)")
-    axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, metadata={"Date": None})
-    plt.close(figure)
-    return path
+def draw_agreement(agreements: Sequence[Mapping[str, Any]], folder: Path) -> list[Path]:
+    """Draw `people-RATING.svg`: Spearman's correlation of every metric with its interval."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for rating in dict.fromkeys(item["rating"] for item in agreements):
+        ordered = [item for item in reversed(agreements) if item["rating"] == rating]
+        figure, axes = plt.subplots(figsize=(5.2, 0.4 * len(ordered) + 1), layout="constrained")
+        for row, item in enumerate(ordered):
+            colour = "tab:gray" if item["metric"].startswith("vbench.") else "tab:blue"
+            axes.plot(item["interval"], [row, row], color=colour, linewidth=2)
+            axes.plot([item["spearman"]], [row], "o", color=colour)
+        axes.set_yticks(range(len(ordered)), [item["metric"] for item in ordered])
+        axes.axvline(0, color="black", linewidth=0.5)
+        axes.set_xlabel(f"Spearman with human {rating.replace('_', ' ')} (95%, prompts resampled)")
+        axes.spines[["top", "right"]].set_visible(False)
+        path = folder / f"people-{rating}.svg"
+        figure.savefig(path, metadata={"Date": None})
+        plt.close(figure)
+        paths.append(path)
+    return paths

@@ -1,96 +1,187 @@
-"""The study as a Markdown page."""
+"""The study as a Markdown page, from its summary alone."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from benchmarks.validity.defects import Response
-from benchmarks.validity.people import Agreement
+from benchmarks.validity.defects import OWN_METRIC
+from benchmarks.validity.people import RATINGS
+from evalkit.metrics.registry import metric_specs
 
 __all__ = ["render"]
+
+_SOURCES = {
+    "real": "Camera footage",
+    "world": "Rendered clips of the reference world",
+}
+_TWINS = {"real": "the two halves of a shot", "world": "the same prompt rendered with two seeds"}
 
 
 def _number(value: float | None, digits: int = 2) -> str:
     return "" if value is None else f"{value:.{digits}f}"
 
 
-def render(
-    responses: Sequence[Response],
-    benign: Mapping[str, Mapping[str, float]],
-    agreements: Sequence[Agreement],
-    about: Mapping[str, Any],
-) -> str:
-    """The page.
-
-    Args:
-        responses: metrics under their own defects.
-        benign: change of every metric under every harmless change, in units of its spread between clips.
-        agreements: correlation with people; empty where the rated clips are absent.
-        about: what was run: clips, encoders, seconds.
-    """
+def render(summary: Mapping[str, Any]) -> str:
+    """The page of a summary; a part that was not measured is left out."""
+    seconds = sum(part["cpu_seconds"] for part in summary["about"].values())
     lines = [
         "# Do the metrics see what people see?",
         "",
-        (
-            f"Written by `python -m benchmarks.validity`: {about['clips']} clips, reduced to a short side of "
-            f"{about['short_side']} and {about['frames']} frames; {about['cpu_seconds']:.0f} CPU seconds."
-        ),
+        f"Written by `python -m benchmarks.validity` from `summary.json`; {seconds:.0f} CPU seconds.",
         "",
+    ]
+    if summary.get("defects"):
+        lines += _defects(summary)
+    if summary.get("benign"):
+        lines += _benign(summary["benign"], summary["about"]["benign"]["names"])
+    if summary.get("alignment"):
+        lines += _alignment(summary["alignment"])
+    if summary.get("people"):
+        lines += _people(summary["people"])
+    else:
+        lines += [
+            "## People",
+            "",
+            "The rated clips were not at hand (`EVALKIT_DATA`), so nothing is said here.",
+            "",
+        ]
+    return "\n".join(lines)
+
+
+def _defects(summary: Mapping[str, Any]) -> Iterator[str]:
+    yield from (
         "## Known defects",
         "",
         (
             "Each defect is made at five strengths on every clip and scored with the metric made for it. *monotone*: "
             "Spearman of strength and median. *paired*: share of clips that the middle strength makes worse. *detected*: "
-            "AUC of the change that the middle strength makes against the change that a re-encode at crf 18 makes. "
-            "*between clips*: AUC of spoilt clips against other, clean clips (by their worst moment where the defect is "
-            "local), the harder question. *IoU*: overlap of the frames the series points at with the spoilt ones."
+            "AUC of the change that the middle strength makes against the change that a re-encode at crf 18 makes, with "
+            "its 95% interval (clips resampled). *between clips*: AUC of spoilt clips against other, clean clips (by "
+            "their worst moment where the defect is local), the harder question. *IoU*: median overlap of the spoilt "
+            "frames and the stretch of the series that a two-level step explains best. In italics: a metric that is not "
+            "the defect's own. **Bold**: below the bar of .95, .95 and .6."
         ),
         "",
-        "| defect | metric | monotone | paired | detected | between clips | IoU |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    lines += [
-        f"| {item.defect} | `{item.metric}` | {item.monotone:+.2f} | {item.paired:.2f} | {item.detected:.2f} | "
-        f"{item.auc:.2f} | {_number(item.iou)} |"
-        for item in responses
-    ]
-    for name in dict.fromkeys(item.metric for item in responses):
-        lines += ["", f"![{name}](figures/{name}.svg)"]
-    if benign:
-        metrics = list(dict.fromkeys(name for row in benign.values() for name in row))
-        lines += [
+    )
+    order = list(OWN_METRIC)
+    for source, title in _SOURCES.items():
+        rows = [item for item in summary["defects"] if item["source"] == source]
+        rows.sort(
+            key=lambda item: (order.index(item["defect"]), OWN_METRIC[item["defect"]] != item["metric"])
+        )
+        if not rows:
+            continue
+        about = summary["about"][source]
+        yield from (
+            f"### {title}",
             "",
-            "## Harmless changes",
+            (
+                f"{len(about['names'])} clips, short side {about['short_side']}, {about['frames']} frames: "
+                f"{', '.join(f'`{name}`' for name in about['names'])}."
+            ),
             "",
-            "Median absolute change, in units of the metric's spread between clean clips (1.48 MAD).",
+            "| defect | metric | clips | monotone | paired | detected | 95% | between clips | IoU |",
+            "|---|---|---|---|---|---|---|---|---|",
+        )
+        for item in rows:
+            own = OWN_METRIC[item["defect"]] == item["metric"]
+            name = f"`{item['metric']}`" if own else f"*`{item['metric']}`*"
+            low, high = item["intervals"]["detected"]
+            yield (
+                f"| {item['defect']} | {name} | {item['clips']} | {_barred(item['monotone'], 0.95, '+.2f')} | "
+                f"{item['paired']:.2f} | {_barred(item['detected'], 0.95)} | {low:.2f} to {high:.2f} | "
+                f"{item['auc']:.2f} | {_barred(item['iou'], 0.6)} |"
+            )
+        yield ""
+    for name in dict.fromkeys(item["metric"] for item in summary["defects"]):
+        yield from (f"![{name}](figures/{name}.svg)", "")
+
+
+def _barred(value: float | None, bar: float, form: str = ".2f") -> str:
+    if value is None:
+        return ""
+    # To the digits that are shown: what reads as the bar has met it.
+    return f"{value:{form}}" if round(value, 2) >= bar else f"**{value:{form}}**"
+
+
+def _benign(
+    benign: Mapping[str, Mapping[str, Mapping[str, float]]], names: Mapping[str, Sequence[str]]
+) -> Iterator[str]:
+    specs = metric_specs()
+    yield from ("## Harmless changes", "")
+    for source, table in benign.items():
+        changes = list(dict.fromkeys(name for row in table.values() for name in row if name != "noise"))
+        yield from (
+            f"### {_SOURCES[source]}",
             "",
-            f"| metric | {' | '.join(benign)} |",
-            f"|---|{'---|' * len(benign)}",
-        ]
-        lines += [
-            f"| `{name}` | {' | '.join(_number(row.get(name)) for row in benign.values())} |"
-            for name in metrics
-        ]
-    lines += ["", "## People", ""]
-    if not agreements:
-        lines += ["The rated clips were not at hand (`EVALKIT_DATA`), so nothing is said here.", ""]
-        return "\n".join(lines)
-    first = agreements[0]
-    lines += [
-        (
-            f"{first.clips} clips of {first.prompts} prompts, {first.rating.replace('_', ' ')}, mean of three raters. "
-            "Positive: the metric agrees. The interval resamples prompts. Raters agree with each other at an ordinal "
-            "alpha of .725."
-        ),
+            (
+                f"{len(names[source])} clips: {', '.join(f'`{name}`' for name in names[source])}. "
+                f"*noise*: median absolute difference between {_TWINS[source]}, in the metric's unit. The rest: median "
+                "absolute change, in units of that noise; **bold** where a default metric moves by more. A dash: not "
+                "measured."
+            ),
+            "",
+            f"| metric | default | noise | {' | '.join(changes)} |",
+            f"|---|---|---|{'---|' * len(changes)}",
+        )
+        for name, row in table.items():
+            default = name in specs and specs[name].default
+            cells = [_in_noise(row.get(change), row["noise"], default) for change in changes]
+            yield f"| `{name}` | {'yes' if default else ''} | {row['noise']:.3g} | {' | '.join(cells)} |"
+        yield ""
+
+
+def _in_noise(move: float | None, noise: float, default: bool) -> str:
+    if move is None:
+        return "-"
+    if move <= noise:
+        return f"{move / noise:.2f}" if noise > 0 else "0.00"
+    text = f"{move / noise:.2f}" if noise > 0 else f"{move:.2g} absolute"
+    return f"**{text}**" if default else text
+
+
+def _alignment(tasks: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    yield from (
+        "## Alignment in the reference world",
         "",
-        "| metric | Spearman | 95% | Kendall | generated clips only | not scored |",
+        "The embedded encoder on rendered clips, whose prompts are true by construction.",
+        "",
+        "| task | share | 95% | clips | chance | bar |",
         "|---|---|---|---|---|---|",
-    ]
-    lines += [
-        f"| `{item.metric}` | {item.spearman:+.3f} | {item.interval[0]:+.2f} to {item.interval[1]:+.2f} | "
-        f"{item.kendall:+.3f} | {item.generated:+.3f} | {item.not_scored} |"
-        for item in agreements
-    ]
-    lines += ["", "![agreement](figures/people.svg)", ""]
-    return "\n".join(lines)
+    )
+    for item in tasks:
+        low, high = item["interval"]
+        yield (
+            f"| {item['task']} | {item['value']:.3f} | {low:.2f} to {high:.2f} | {item['clips']} | "
+            f"{item['chance']:.2g} | {_number(item['bar'])} |"
+        )
+    yield ""
+
+
+def _people(agreements: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    yield from ("## People", "")
+    for rating, (_, _, raters) in RATINGS.items():
+        rows = [item for item in agreements if item["rating"] == rating]
+        if not rows:
+            continue
+        title = rating.replace("_", " ")
+        yield from (
+            f"### {title.capitalize()}",
+            "",
+            (
+                f"{rows[0]['clips'] + rows[0]['not_scored']} clips of {rows[0]['prompts']} prompts, mean of three "
+                f"raters, who agree with each other at an ordinal alpha of {raters:.3f}. Positive: the metric agrees. "
+                "The interval resamples prompts."
+            ),
+            "",
+            "| metric | Spearman | 95% | Kendall | generated clips only | not scored |",
+            "|---|---|---|---|---|---|",
+        )
+        for item in rows:
+            low, high = item["interval"]
+            yield (
+                f"| `{item['metric']}` | {item['spearman']:+.3f} | {low:+.2f} to {high:+.2f} | "
+                f"{item['kendall']:+.3f} | {item['generated']:+.3f} | {item['not_scored']} |"
+            )
+        yield from ("", f"![{title}](figures/people-{rating}.svg)", "")

@@ -14,9 +14,10 @@ from scipy.stats import kendalltau, spearmanr
 
 from benchmarks.validity.scoring import Scorer
 from evalkit.metrics.registry import load_metric
-from evalkit.video import decode
+from evalkit.suites import Prompt
+from evalkit.video import Video, decode
 
-__all__ = ["TEMPORAL", "Agreement", "agreement", "read_ratings"]
+__all__ = ["RATINGS", "TEMPORAL", "Agreement", "agreement", "read_ratings"]
 
 # Metrics compared with ratings of temporal quality; VBench's formula is the baseline.
 TEMPORAL = (
@@ -25,7 +26,25 @@ TEMPORAL = (
     "temporal.coherence",
     "temporal.warp_error",
     "temporal.jitter",
+    "temporal.discontinuity",
+    "temporal.vanishing",
 )
+PICTURE = (
+    "visual.sharpness",
+    "visual.blockiness",
+    "visual.banding",
+    "visual.effective_resolution",
+    "visual.noise",
+    "visual.exposure",
+)
+# Which metrics are compared with which column of the ratings, which frames they see, and how well raters agree with
+# each other (Krippendorff's ordinal alpha, published with the ratings).
+RATINGS: Mapping[str, tuple[Sequence[str], int, float]] = {
+    "temporal_quality": (TEMPORAL, 1, 0.725),
+    # Pictures are rated one by one and frames of a clip are alike: every fourth says the same at a quarter of the cost.
+    "static_quality": (PICTURE, 4, 0.685),
+    "alignment": (("alignment.conse",), 4, 0.692),
+}
 
 _RESAMPLES = 2000
 
@@ -84,6 +103,7 @@ def agreement(
     *,
     rating: str = "temporal_quality",
     metrics: Sequence[str] = TEMPORAL,
+    every: int = 1,
     seed: int = 0,
 ) -> tuple[list[Agreement], list[dict[str, Any]]]:
     """Score every rated clip and correlate.
@@ -93,6 +113,7 @@ def agreement(
         scorer: scores clips.
         rating: column of the ratings.
         metrics: metric ids.
+        every: frames to step by.
         seed: of the resampling.
 
     Returns:
@@ -101,7 +122,9 @@ def agreement(
     rows = read_ratings(folder, rating)
     table: list[dict[str, Any]] = []
     for row in rows:
-        scored = scorer(decode(folder / row["file"]), metrics)
+        video = decode(folder / row["file"])
+        prompt = Prompt(id=row["prompt_idx"], text=row["prompt"], category="rated")
+        scored = scorer(Video(video.frames[::every].contiguous(), video.fps), metrics, prompt)
         entry: dict[str, Any] = {"file": row["file"], "model": row["model"], "prompt": row["prompt"]}
         entry |= {rating: float(row[rating])} | {name: scored[name].value for name in metrics}
         table.append(entry)

@@ -7,15 +7,15 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from evalkit.features.compute import FeaturePlan, ScoredClip, score_clip
 from evalkit.features.protocol import ClipRecord
 from evalkit.features.registry import load_extractor
 from evalkit.metrics.registry import load_metric
+from evalkit.suites import Prompt
 from evalkit.video import Video
 
-__all__ = ["Scorer", "auc", "reduced", "temporal_iou"]
+__all__ = ["Scorer", "auc", "marked", "reduced", "temporal_iou"]
 
 
 @dataclass
@@ -24,14 +24,17 @@ class Scorer:
 
     _plans: dict[tuple[str, ...], FeaturePlan] = field(default_factory=dict)
 
-    def __call__(self, video: Video, metrics: Sequence[str]) -> dict[str, ScoredClip]:
+    def __call__(
+        self, video: Video, metrics: Sequence[str], prompt: Prompt | None = None
+    ) -> dict[str, ScoredClip]:
         key = tuple(metrics)
         if key not in self._plans:
             self._plans[key] = FeaturePlan([load_metric(name) for name in key])
         plan = self._plans[key]
         height, width = video.frames.shape[-2:]
-        record = ClipRecord(None, video.num_frames, height, width, video.fps)
-        clip = plan.clip_features(video, record)
+        record = ClipRecord(prompt, video.num_frames, height, width, video.fps)
+        texts = None if prompt is None else plan.text_features([prompt.text])
+        clip = plan.clip_features(video, record, texts)
         return {metric.spec.id: score_clip(metric, clip) for metric in plan.clip_metrics}
 
     @property
@@ -67,28 +70,35 @@ def auc(clean: Sequence[float], degraded: Sequence[float]) -> float:
     return float(((b > a) + 0.5 * (b == a)).mean())
 
 
-def _otsu(values: NDArray[np.float64]) -> float:
-    """The threshold that separates two classes best."""
-    ordered = np.sort(values)
-    best, threshold = -1.0, float(ordered[-1])
-    for cut in range(1, len(ordered)):
-        low, high = ordered[:cut], ordered[cut:]
-        between = len(low) * len(high) * (high.mean() - low.mean()) ** 2
-        if between > best:
-            best, threshold = between, float((low[-1] + high[0]) / 2)
-    return threshold
+def marked(series: Sequence[float], *, of_transitions: bool) -> tuple[int, int] | None:
+    """First and last frame of the stretch in which a series is worst (largest); None for a constant series.
+
+    The stretch that a two-level step explains best: of all intervals the one with the largest
+    `L (n - L) / n (mean inside - mean outside)^2`, which is the likelihood ratio of a changed mean under normal noise
+    (circular binary segmentation, Olshen et al., Biostatistics 2004). It has no threshold to choose. A transition
+    points at both of its frames.
+    """
+    values = np.asarray(series, dtype=np.float64)
+    count, total = len(values), np.concatenate([[0.0], np.cumsum(values)])
+    best, place = 0.0, None
+    for first in range(count):
+        for end in range(first + 1, count + 1):
+            length = end - first
+            if length == count:
+                continue
+            inside = (total[end] - total[first]) / length
+            outside = (total[-1] - total[end] + total[first]) / (count - length)
+            ratio = length * (count - length) / count * (inside - outside) ** 2
+            if inside > outside and ratio > best * (1 + 1e-9):
+                best, place = ratio, (first, end - 1 + int(of_transitions))
+    return place
 
 
 def temporal_iou(series: Sequence[float], window: tuple[int, int], *, of_transitions: bool) -> float:
-    """Overlap of the frames where the series is bad (larger) and the frames of the defect.
-
-    Bad is what lies above Otsu's threshold, from its first to its last place; a bad transition points at both of
-    its frames.
-    """
-    values = np.asarray(series, dtype=np.float64)
-    places = np.flatnonzero(values > _otsu(values))
-    if len(places) == 0:
+    """Overlap of the frames where the series is bad (larger) and the frames of the defect."""
+    place = marked(series, of_transitions=of_transitions)
+    if place is None:
         return 0.0
-    seen = set(range(int(places[0]), int(places[-1]) + (2 if of_transitions else 1)))
+    seen = set(range(place[0], place[1] + 1))
     true = set(range(window[0], window[1] + 1))
     return len(seen & true) / len(seen | true)

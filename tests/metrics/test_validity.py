@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.validity.defects import OWN_METRIC, Response, benign_noise, responses
+from benchmarks.validity.__main__ import SLICE, benign_metrics, measure_slice
+from benchmarks.validity.alignment import order_prompts, side_prompts, swap_order, swap_sides
+from benchmarks.validity.check import outdated, worse
+from benchmarks.validity.clips import longest_shot, world_clips, world_prompts
+from benchmarks.validity.defects import ALSO, OWN_METRIC, Response, benign_noise, responses
 from benchmarks.validity.figures import draw_agreement, draw_responses
 from benchmarks.validity.page import render
 from benchmarks.validity.people import Agreement, _correlate
-from benchmarks.validity.scoring import Scorer, auc, reduced, temporal_iou
+from benchmarks.validity.scoring import Scorer, auc, marked, reduced, temporal_iou
 from evalkit.metrics.registry import METRICS
 from evalkit.testing.defects import DEFECTS, STRENGTHS
 from tests.metrics.clips import make_clip, moving_texture
 
+SUMMARY = Path(__file__).parents[2] / "benchmarks" / "validity" / "results" / "summary.json"
+
 
 def test_every_defect_names_a_metric_that_exists():
     assert set(OWN_METRIC) <= set(DEFECTS)
-    assert set(OWN_METRIC.values()) <= set(METRICS.table)
+    assert {*OWN_METRIC.values(), *ALSO.values()} <= set(METRICS.table)
 
 
 @given(
@@ -66,6 +73,26 @@ def test_agreement_is_positive_when_the_metric_is_right_whatever_its_direction()
     assert best[0].prompts == 8
 
 
+@given(st.lists(st.floats(-5, 5), min_size=2, max_size=9))
+def test_the_marked_stretch_is_the_best_two_level_step(series):
+    """Against least squares, which knows no formula for the gain of a step."""
+    values = np.array(series)
+    place = marked(series, of_transitions=False)
+
+    def left_over(first, end):
+        inside = np.zeros(len(values), bool)
+        inside[first:end] = True
+        if inside.all() or values[inside].mean() <= values[~inside].mean():
+            return np.inf
+        return sum(((part - part.mean()) ** 2).sum() for part in (values[inside], values[~inside]))
+
+    errors = [left_over(a, b) for a in range(len(values)) for b in range(a + 1, len(values) + 1)]
+    if place is None:
+        assert min(errors) > values.var() * len(values) - 1e-6
+    else:
+        assert left_over(place[0], place[1] + 1) == pytest.approx(min(errors), abs=1e-6)
+
+
 def test_a_miniature_study_responds_and_renders(tmp_path):
     clips = {f"clip{seed}": make_clip(moving_texture(12, 48, (1.0, 0.5), seed=seed)) for seed in range(3)}
     scorer = Scorer()
@@ -75,18 +102,86 @@ def test_a_miniature_study_responds_and_renders(tmp_path):
         assert item.monotone >= 0.9
         assert item.detected == item.paired == 1.0
         assert item.iou > 0.6
+        assert item.intervals["iou"][0] <= item.iou <= item.intervals["iou"][1]
         assert len(item.medians) == 1 + len(STRENGTHS)
-    benign = benign_noise(clips, scorer, ["temporal.freeze", "visual.sharpness"])
-    assert benign["reencode_crf18"]["temporal.freeze"] == 0
-    people = [Agreement("temporal.coherence", "temporal_quality", 0.5, (0.2, 0.7), 0.4, 0.5, 40, 8, 0)]
-    pictures = draw_responses(found, tmp_path / "figures")
+    twins = {name: (clip, make_clip(clip.frames.flip(3))) for name, clip in clips.items()}
+    benign = benign_noise(clips, twins, scorer, ["temporal.freeze", "visual.sharpness"], ["reencode_crf18"])
+    assert benign["temporal.freeze"] == {"noise": 0, "reencode_crf18": 0}
+    # A mirrored picture is as sharp to the last bit, a compressed one is not.
+    assert benign["visual.sharpness"]["noise"] < 1e-6 < benign["visual.sharpness"]["reencode_crf18"]
+    people = [
+        Agreement("temporal.coherence", "temporal_quality", 0.5, (0.2, 0.7), 0.4, 0.5, 40, 8, 0).to_dict()
+    ]
+    defects = [item.to_dict() for item in found]
+    pictures = draw_responses(defects, tmp_path / "figures")
     assert {path.name for path in pictures} == {"temporal.freeze.svg", "temporal.flicker.svg"}
-    assert draw_agreement(people, tmp_path / "figures" / "people.svg").stat().st_size > 1000
-    about = {"clips": 3, "short_side": 48, "frames": 12, "cpu_seconds": 1.0}
-    page = render(found, benign, people, about)
+    assert draw_agreement(people, tmp_path / "figures")[0].stat().st_size > 1000
+    about = {"real": {"names": list(clips), "short_side": 48, "frames": 12, "cpu_seconds": 1.0}}
+    about["benign"] = {"names": {"real": list(clips)}, "cpu_seconds": 1.0}
+    page = render({"about": about, "defects": defects, "benign": {"real": benign}, "people": people})
     assert "| flicker_gain | `temporal.flicker` |" in page
     assert "+0.500 | +0.20 to +0.70" in page
-    json.dumps([item.to_dict() for item in (*found, *people)])
+    json.dumps([*defects, *people])
+
+
+def test_a_shot_is_the_longest_stretch_that_can_be_followed():
+    assert longest_shot(np.array([1, 0.1, 1, 1, 0.9, 0.2, 1])) == (2, 5)
+    assert longest_shot(np.ones(4)) == (0, 4)
+    assert longest_shot(np.zeros(4)) == (0, 0)
+
+
+def test_swapped_words_change_what_is_shown_and_nothing_else():
+    assert swap_sides("a red ball moves left, right of a cube") == "a red ball moves right, left of a cube"
+    assert all(swap_sides(swap_sides(prompt.text)) == prompt.text for prompt in side_prompts())
+    texts = [prompt.text for prompt in order_prompts()]
+    assert len(set(texts)) == len(texts) == 30
+    assert all(swap_order(swap_order(text)) == text != swap_order(text) for text in texts)
+    clips = world_clips(order_prompts()[:2], side=16, frames=4)
+    assert [clip.frames.shape for clip in clips.values()] == [(4, 3, 16, 16)] * 2
+
+
+def test_networks_are_kept_apart_when_harmless_changes_are_measured():
+    light, heavy = benign_metrics()
+    assert {"temporal.flicker", "visual.sharpness", *OWN_METRIC.values()} <= {*light, *heavy}
+    assert not {*light} & {*heavy}
+    assert "temporal.subject_consistency" in heavy
+
+
+def test_a_worse_study_is_named_and_noise_is_not():
+    summary = json.loads(SUMMARY.read_text(encoding="utf-8"))
+    assert worse(summary, summary) == []
+    spoilt = json.loads(SUMMARY.read_text(encoding="utf-8"))
+    one = next(item for item in spoilt["defects"] if item["intervals"]["detected"][0] > 0.9)
+    one["detected"] = 0.5
+    spoilt["people"][0]["spearman"] = -0.9
+    spoilt["alignment"][0]["value"] = 0.0
+    lines = worse(spoilt, summary)
+    assert len(lines) == 3
+    assert one["defect"] in lines[0]
+    assert summary["people"][0]["metric"] in lines[1]
+    assert worse({"defects": [one | {"defect": "unheard"}]}, summary) == []
+
+
+def test_the_committed_summary_is_of_the_metrics_as_they_are():
+    summary = json.loads(SUMMARY.read_text(encoding="utf-8"))
+    advice = "run `python -m benchmarks.validity --against benchmarks/validity/results/summary.json` (see its page)"
+    assert not outdated(summary), advice
+    assert {(item["source"], item["defect"]) for item in summary["defects"]} >= {
+        (source, defect) for source in ("real", "world") for defect in OWN_METRIC
+    }
+    changed = summary | {"versions": summary["versions"] | {"temporal.flicker": "0"}}
+    assert "temporal.flicker was measured as version 0" in outdated(changed)[0]
+
+
+def test_a_slice_of_the_study_is_not_worse_than_the_committed_one():
+    summary = json.loads(SUMMARY.read_text(encoding="utf-8"))
+    found = measure_slice(Scorer())
+    assert {item["defect"] for item in found} == set(SLICE)
+    assert worse({"slice": found}, summary) == []
+    for item, before in zip(found, summary["slice"], strict=True):
+        # The same clips on another processor: only what arithmetic differs by. Else a metric changed unannounced.
+        assert item["medians"] == pytest.approx(before["medians"], rel=0.02, abs=1e-3), item["metric"]
+    assert len(world_prompts(3)) == 3
 
 
 def test_reduced_clips_keep_their_shape_and_do_not_grow():
