@@ -7,6 +7,8 @@ encodes fast; H.264 is a second source for older players.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
@@ -111,7 +113,7 @@ def _write(
     # SVT-AV1 prints its settings to stderr otherwise; 1 keeps its errors.
     os.environ.setdefault("SVT_LOG", "1")
     movflags = {"movflags": "+faststart", "fflags": "+bitexact"}
-    with av.open(str(file), "w", format="mp4", options=movflags) as sink:
+    with _kept_priority() as keep, av.open(str(file), "w", format="mp4", options=movflags) as sink:
         stream: VideoStream = sink.add_stream(codec, rate=fps)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.options = options
@@ -133,4 +135,31 @@ def _write(
             )
             frame.pts, frame.time_base, frame.duration = index, 1 / fps, 1
             sink.mux(stream.encode(frame))
+            if index == 0:  # the encoder has started its threads by now
+                keep()
         sink.mux(stream.encode())
+
+
+@contextmanager
+def _kept_priority() -> Iterator[Callable[[], None]]:
+    """Keep every thread of this process at the priority that it has; yields what puts them back early.
+
+    Under root, as in most containers, SVT-AV1 makes itself and the thread that calls it real-time threads of the
+    highest priority, and whatever that thread starts later inherits it: a machine with few cores then stands still.
+    """
+    if not hasattr(os, "sched_setscheduler"):  # Linux alone has it
+        yield lambda: None
+        return
+    own = os.sched_getscheduler(0), os.sched_getparam(0)
+
+    def keep() -> None:
+        for task in Path("/proc/self/task").iterdir():
+            # A thread may end meanwhile, and a sandbox may forbid this; it then forbade the encoder, too.
+            with suppress(OSError):
+                if os.sched_getscheduler(int(task.name)) == os.SCHED_FIFO != own[0]:
+                    os.sched_setscheduler(int(task.name), *own)
+
+    try:
+        yield keep
+    finally:
+        keep()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from fractions import Fraction
 from pathlib import Path
 
@@ -106,3 +107,13 @@ def test_nothing_else_is_left_behind_or_printed(tmp_path: Path, capfd: pytest.Ca
     encode_preview(a_video(2), tmp_path / "clip.mp4")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["clip.mp4", "clip.webp"]
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.skipif(
+    not hasattr(os, "sched_getscheduler"), reason="only Linux tells how a thread is scheduled"
+)
+def test_the_encoder_leaves_the_priority_of_the_process_alone(tmp_path: Path) -> None:
+    # Under root SVT-AV1 asks for real time, which every server and browser that is started later would inherit.
+    before = os.sched_getscheduler(0)
+    encode_preview(a_video(), tmp_path / "clip.mp4")
+    assert {os.sched_getscheduler(int(task.name)) for task in Path("/proc/self/task").iterdir()} == {before}
