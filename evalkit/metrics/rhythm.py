@@ -180,6 +180,14 @@ class Loop(BaseMetric):
         return ClipScore(value)
 
 
+def _by_transition(inner: torch.Tensor) -> ClipScore:
+    """Mean of values at inner frames; in the series a transition has the smaller of its two ends."""
+    import torch
+
+    series = torch.minimum(torch.cat([inner[:1], inner]), torch.cat([inner, inner[-1:]]))
+    return ClipScore(float(inner.mean()), series.tolist())
+
+
 class Jitter(BaseMetric):
     """Acceleration along the paths of the motion."""
 
@@ -205,13 +213,10 @@ class Jitter(BaseMetric):
 
     def score(self, clip: ClipFeatures) -> ClipScore:
         """Mean acceleration."""
-        import torch
-
         from evalkit.metrics.functional.rhythm import jitter
 
         inner = jitter(clip.tensor(FLOW, "forward"), clip.tensor(FLOW, "backward"))
-        series = torch.minimum(torch.cat([inner[:1], inner]), torch.cat([inner, inner[-1:]]))
-        return ClipScore(float(inner.mean()), series.tolist())
+        return _by_transition(inner)
 
 
 class Wobble(BaseMetric):
@@ -242,13 +247,10 @@ class Wobble(BaseMetric):
 
     def score(self, clip: ClipFeatures) -> ClipScore:
         """Mean over the inner frames."""
-        import torch
-
         from evalkit.metrics.functional.rhythm import wobble
 
         inner = wobble(clip.tensor(FLOW, "forward"), clip.tensor(FLOW, "backward"))
-        series = torch.minimum(torch.cat([inner[:1], inner]), torch.cat([inner, inner[-1:]]))
-        return ClipScore(float(inner.mean()), series.tolist())
+        return _by_transition(inner)
 
 
 class MotionSmoothness(BaseMetric):

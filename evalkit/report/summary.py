@@ -231,16 +231,26 @@ def metric_decimals(interval: Interval | None) -> int:
     """Decimals for a mean with its interval."""
     if interval is None:
         return 2
-    reach = interval.high - interval.estimate
+    reach = max(interval.high - interval.estimate, interval.estimate - interval.low)
     return decimals_for(interval.estimate, reach if math.isfinite(reach) else None)
 
 
-def estimate(rows: pd.DataFrame) -> Interval | None:
-    """Mean over prompts of rows with values, with its 95% interval; None for no rows."""
+def estimate(rows: pd.DataFrame, bounds: tuple[float | None, float | None]) -> Interval | None:
+    """Mean over prompts of rows with values, with its 95% interval; None for no rows.
+
+    The interval of few prompts may reach past what the metric can be; it is cut there. A single prompt's stays open.
+    """
     if rows.empty:
         return None
     means = prompt_means(rows["prompt_id"].to_numpy(str), rows["value"].to_numpy(float))
-    return t_interval(means.means)
+    interval = t_interval(means.means)
+    if not math.isfinite(interval.standard_error):
+        return interval
+    lowest, highest = bounds
+    return interval._replace(
+        low=interval.low if lowest is None else max(interval.low, lowest),
+        high=interval.high if highest is None else min(interval.high, highest),
+    )
 
 
 def summarise(run: Run) -> RunSummary:
@@ -260,7 +270,7 @@ def summarise(run: Run) -> RunSummary:
             MetricSummary(
                 record=record,
                 rows=rows,
-                interval=estimate(ok),
+                interval=estimate(ok, record.range),
                 tail=float(np.quantile(values, side)) if values.size else None,
                 counts={str(status): int(count) for status, count in rows["status"].value_counts().items()},
                 reasons=[(status, reason, count) for (status, reason), count in reasons.most_common()],
@@ -316,7 +326,7 @@ def group_table(summary: RunSummary) -> CategoryTable | None:
 
 def _cell(metric: MetricSummary, column: str, name: str) -> CategoryCell:
     rows = metric.ok[metric.ok[column] == name]
-    interval = estimate(rows)
+    interval = estimate(rows, metric.record.range)
     if interval is None or metric.interval is None:
         return CategoryCell(None, 0, 0.0, clear=False)
     means = prompt_means(metric.ok["prompt_id"].to_numpy(str), metric.ok["value"].to_numpy(float)).means

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 
 from evalkit.report.selection import control_sample, most_telling, worst_clips
-from evalkit.report.summary import category_table, summarise
+from evalkit.report.summary import category_table, estimate, metric_decimals, summarise
 from evalkit.runs.store import Run, open_run
 from evalkit.testing.runs import make_run, make_suite
 
@@ -121,3 +122,20 @@ def test_the_control_sample_is_random_but_always_the_same(run: Run):
     assert first != control_sample(summarise(run), 12, seed=1)
     assert ("p0004", "", 0) not in control_sample(summarise(run), 1000)
     assert len(control_sample(summarise(run), 1000)) == 58
+
+
+def test_an_interval_ends_where_the_metric_does():
+    kept = [1.0, 1.0, 1.0, 0.0]
+    rows = pd.DataFrame({"prompt_id": list("abcd"), "value": kept})
+    low, high = stats.t.interval(0.95, 3, np.mean(kept), stats.sem(kept))
+    assert low < 0
+    assert high > 1
+    free = estimate(rows, (None, None))
+    assert (free.low, free.high) == pytest.approx((low, high))
+    share, floor = estimate(rows, (0.0, 1.0)), estimate(rows, (0.0, None))
+    assert (share.estimate, share.low, share.high) == (0.75, 0.0, 1.0)
+    assert (floor.low, floor.high) == (0.0, free.high)
+    assert share.standard_error == free.standard_error
+    assert metric_decimals(share) == metric_decimals(free)
+    # One prompt has no spread: its interval is unknown, not the whole range.
+    assert estimate(rows[:1], (0.0, 1.0)).high == np.inf
