@@ -26,11 +26,9 @@ SIGMA = (-0.6, 1.3)
 """Mean and spread of the logarithm of the noise level in training."""
 SIGMA_LOW, SIGMA_HIGH = 0.01, 10.0
 SIZE = 64
-RESTYLE_ABOVE = 0.25
-"""From this draft noise on, some drafts are of another style than the caption's, so strong refining can restyle."""
-
-RESTYLED_SHARE = 0.15
-"""Weight of such clips in the loss."""
+RESTYLE = (0.25, 0.35, 0.15)
+"""From the first, a level of draft noise, on, the second is the share of drafts in another style than the caption's, so
+that strong refining can restyle; the third is the weight of such clips in the loss."""
 SOFTNESS = 0.05
 """Errors well above this, in units of the expected error, count linearly."""
 
@@ -39,7 +37,10 @@ class RefinerStage:
     """EDM loss.
 
     `settings`: text, base (weights files), frames, width, base_width of the painter; sigma, shared and start as in the
-    base's stage.
+    base's stage; restyle (as `RESTYLE`); from_draft (noise level from which the noisy clip is the noised draft, where
+    sampling starts, and not noised truth: a mean over pixels sees through any noise, so a network trained on truth alone
+    takes the noisy clip's tones for true ones, and a style in the prompt is not heard); steady (weight of the error in
+    the change from frame to frame).
     """
 
     def __init__(self, config: Config, device: torch.device) -> None:
@@ -67,15 +68,18 @@ class RefinerStage:
         clean = batch.frames(height, width)
         strength = torch.rand(len(clean), generator=draw.noise)
         level = DRAFT_LOW * (DRAFT_HIGH / DRAFT_LOW) ** strength
-        restyle = [float(value) > RESTYLE_ABOVE and draw.scenes.random() < 0.35 for value in level]
-        draft = self.draft(batch, restyle, height, width, draw)
+        above, portion, importance = self.config.settings.get("restyle", RESTYLE)
+        restyle = [float(value) > above and draw.scenes.random() < portion for value in level]
+        plain = self.draft(batch, restyle, height, width, draw)
         shared = float(self.config.settings.get("shared", 0.5))
-        draft = draft + clip_noise(draft.shape, draw.noise, shared).to(self.device) * level.view(
+        draft = plain + clip_noise(plain.shape, draw.noise, shared).to(self.device) * level.view(
             -1, 1, 1, 1, 1
         ).to(self.device)
         mean, spread = self.config.settings.get("sigma", SIGMA)
         sigma = draw_sigma(len(clean), mean, spread, draw.noise).clamp(SIGMA_LOW, SIGMA_HIGH).to(self.device)
-        noisy = clean + clip_noise(clean.shape, draw.noise, shared).to(self.device) * sigma.view(
+        from_draft = float(self.config.settings.get("from_draft", math.inf))
+        centre = torch.where((sigma >= from_draft).view(-1, 1, 1, 1, 1), plain, clean)
+        noisy = centre + clip_noise(clean.shape, draw.noise, shared).to(self.device) * sigma.view(
             -1, 1, 1, 1, 1
         )
         made = module.denoise(noisy, sigma, draft, level.to(self.device), batch.text)
@@ -84,10 +88,13 @@ class RefinerStage:
             2, keepdim=True
         )
         # A draft in another style is wrong by far more than `mixing` expects; it must not drown the rest.
-        share = torch.tensor([RESTYLED_SHARE if other else 1.0 for other in restyle], device=self.device)
-        # Pseudo-Huber: drafts that went wrong altogether must not set the gradient for all others.
-        robust = (error**2 + SOFTNESS**2).sqrt() - SOFTNESS
-        return (robust * weight * share.view(-1, 1, 1, 1, 1)).mean()
+        share = torch.tensor([importance if other else 1.0 for other in restyle], device=self.device)
+        weight = weight * share.view(-1, 1, 1, 1, 1)
+        loss = (robust(error) * weight).mean()
+        steady = float(self.config.settings.get("steady", 0.0))
+        if steady:
+            loss = loss + steady * (robust(error[:, 1:] - error[:, :-1]) * weight[:, 1:]).mean()
+        return loss
 
     @torch.no_grad()
     def draft(self, batch: Batch, restyle: list[bool], height: int, width: int, draw: Draw) -> Tensor:
@@ -158,6 +165,11 @@ def degrade(small: Tensor, chosen: Tensor, draw: Draw) -> Tensor:
         small + (soft - small) * blur + grain * noise + shift,
         small,
     )
+
+
+def robust(error: Tensor) -> Tensor:
+    """Pseudo-Huber: drafts that went wrong altogether must not set the gradient for all others."""
+    return (error**2 + SOFTNESS**2).sqrt() - SOFTNESS
 
 
 def psnr(made: Tensor, truth: Tensor) -> float:
