@@ -1,12 +1,15 @@
-"""The mathematics of the metrics: pure functions on tensors, without files, networks or state."""
+"""The mathematics of the metrics: pure functions on tensors, without files, networks or state.
+
+Functions that are called like their module (`coherence`, `flicker`) are found there alone: as an attribute of this
+package the name is the module.
+"""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from evalkit.metrics.functional.coherence import coherence, warp_error
+    from evalkit.metrics.functional.coherence import warp_error
     from evalkit.metrics.functional.consistency import clip_consistency, feature_consistency
-    from evalkit.metrics.functional.flicker import flicker
     from evalkit.metrics.functional.frames import frame_differences
     from evalkit.metrics.functional.frechet import frechet_distance
     from evalkit.metrics.functional.kernels import mmd, precision_recall_density_coverage
@@ -14,9 +17,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "clip_consistency": "consistency",
-    "coherence": "coherence",
     "feature_consistency": "consistency",
-    "flicker": "flicker",
     "frame_differences": "frames",
     "frechet_distance": "frechet",
     "mmd": "kernels",
@@ -27,9 +28,7 @@ _HOMES = {
 
 __all__ = [
     "clip_consistency",
-    "coherence",
     "feature_consistency",
-    "flicker",
     "frame_differences",
     "frechet_distance",
     "mmd",

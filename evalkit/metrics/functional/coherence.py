@@ -21,6 +21,13 @@ def coherence(forward: torch.Tensor, backward: torch.Tensor) -> torch.Tensor:
 
     Returns:
         float64 `(T-1,)` in 0..1; a transition in which everything leaves the picture has 0.
+
+    Example:
+        >>> import torch
+        >>> still = torch.zeros(1, 2, 8, 8)
+        >>> lost = still.clone(); lost[:, 0, :, 4:] = 5.0  # no way back from the right half
+        >>> coherence(still, still).item(), coherence(still, lost).item()
+        (1.0, 0.5)
     """
     inside = inside_mask(forward)
     followed = inside & ~occlusion_mask(forward, backward)
@@ -40,6 +47,14 @@ def warp_error(
         Error float64 `(T-1,)`, averaged over channels and over the pixels that are visible in both frames and
         on no motion boundary; and the share of such pixels, float64 `(T-1,)`. Where there is none the error
         is 0 and so is the share.
+
+    Example:
+        >>> import torch
+        >>> still, frames = torch.zeros(1, 2, 8, 8), torch.full((2, 8, 8), 0.5)
+        >>> frames[1] += 0.2
+        >>> error, share = warp_error(frames, still, still)
+        >>> round(error.item(), 3), share.item()
+        (0.04, 1.0)
     """
     mask = visible_mask(forward, backward)
     squared = (warp(frames[1:], forward) - frames[:-1]).square()

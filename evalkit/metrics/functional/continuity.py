@@ -51,6 +51,13 @@ def unexplained_change(planes: torch.Tensor, forward: torch.Tensor, backward: to
 
     Returns:
         Signed change of every plane, smoothed to the detail that the eye resolves, float32 `(T-1, h, w, C)`.
+
+    Example:
+        >>> import torch
+        >>> planes, still = torch.zeros(8, 64, 64, 3), torch.zeros(7, 2, 64, 64)
+        >>> planes[3:5, 24:40, 24:40, 0] = 100.0  # a square that is there for two frames
+        >>> unexplained_change(planes, still, still)[:, 32, 32, 0].round().tolist()
+        [0.0, 0.0, 100.0, 0.0, -100.0, 0.0, 0.0]
     """
     inner = planes[1:-1].contiguous()
     sigma = _DETAIL * min(planes.shape[1:3])
@@ -71,6 +78,12 @@ def discontinuity(change: torch.Tensor) -> torch.Tensor:
 
     Args:
         change: from `unexplained_change`.
+
+    Example:
+        >>> import torch
+        >>> change = torch.zeros(2, 64, 64, 3); change[1, ..., 0] = -30.0
+        >>> discontinuity(change).round().tolist()
+        [0.0, 30.0]
     """
     return _largest(_energy(change).sqrt())
 
@@ -85,6 +98,13 @@ def taken_back(change: torch.Tensor) -> TakenBack:
 
     Args:
         change: from `unexplained_change`, `(n, h, w, C)`, n >= 3.
+
+    Example:
+        >>> import torch
+        >>> change = torch.zeros(7, 64, 64, 3); change[2, ..., 0], change[4, ..., 0] = 100.0, -100.0
+        >>> result = taken_back(change)
+        >>> result.first, result.last, round(result.strength)
+        (3, 4, 100)
     """
     # Smoothed as it is, the change loses nothing on a grid of its own standard deviation.
     step = max(1, round(_DETAIL * min(change.shape[1:3])))

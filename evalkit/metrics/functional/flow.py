@@ -50,6 +50,12 @@ def occlusion_mask(flow: torch.Tensor, back: torch.Tensor) -> torch.Tensor:
     Args:
         flow: from the current to the other frame, `(n, 2, h, w)`, in pixels.
         back: from the other to the current frame, `(n, 2, h, w)`.
+
+    Example:
+        >>> import torch
+        >>> right = torch.zeros(1, 2, 4, 8); right[:, 0] = 2.0
+        >>> occlusion_mask(right, -right).any().item(), occlusion_mask(right, right).all().item()
+        (False, True)
     """
     returned = _look_up(back, flow)
     mismatch = (flow + returned).square().sum(1)
@@ -57,7 +63,14 @@ def occlusion_mask(flow: torch.Tensor, back: torch.Tensor) -> torch.Tensor:
 
 
 def inside_mask(flow: torch.Tensor) -> torch.Tensor:
-    """Pixels whose motion ends inside the picture, bool `(n, h, w)`."""
+    """Pixels whose motion ends inside the picture, bool `(n, h, w)`.
+
+    Example:
+        >>> import torch
+        >>> right = torch.zeros(1, 2, 4, 8); right[:, 0] = 2.0
+        >>> inside_mask(right)[0, 0].int().tolist()
+        [1, 1, 1, 1, 1, 1, 0, 0]
+    """
     _, _, height, width = flow.shape
     y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     end_x, end_y = x + flow[:, 0], y + flow[:, 1]
@@ -65,7 +78,14 @@ def inside_mask(flow: torch.Tensor) -> torch.Tensor:
 
 
 def boundary_mask(flow: torch.Tensor) -> torch.Tensor:
-    """Pixels on a motion boundary: `|grad u|^2 + |grad v|^2 > .01 |f|^2 + .002`, bool `(n, h, w)`."""
+    """Pixels on a motion boundary: `|grad u|^2 + |grad v|^2 > .01 |f|^2 + .002`, bool `(n, h, w)`.
+
+    Example:
+        >>> import torch
+        >>> flow = torch.zeros(1, 2, 4, 8); flow[:, 0, :, 4:] = 2.0
+        >>> boundary_mask(flow)[0, 0].int().tolist()
+        [0, 0, 0, 1, 0, 0, 0, 0]
+    """
     size = flow.square().sum(1)
     slope = torch.zeros_like(size)
     slope[:, :, :-1] += (flow[:, :, :, 1:] - flow[:, :, :, :-1]).square().sum(1)
@@ -78,6 +98,12 @@ def visible_mask(flow: torch.Tensor, back: torch.Tensor) -> torch.Tensor:
 
     What is occluded, lies on a motion boundary or leaves the picture is out: there, warped differences say
     nothing about flicker.
+
+    Example:
+        >>> import torch
+        >>> flow = torch.zeros(1, 2, 4, 8); flow[:, 0, :, 4:] = 2.0
+        >>> visible_mask(flow, -flow)[0, 0].int().tolist()
+        [1, 1, 1, 0, 1, 1, 0, 0]
     """
     return inside_mask(flow) & ~occlusion_mask(flow, back) & ~boundary_mask(flow)
 

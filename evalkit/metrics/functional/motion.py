@@ -44,6 +44,14 @@ def camera_motion(flow: torch.Tensor) -> CameraMotion:
 
     Args:
         flow: `(n, 2, h, w)`, (x, y) in pixels.
+
+    Example:
+        >>> import torch
+        >>> flow = torch.zeros(1, 2, 32, 48); flow[:, 0] = 3.2
+        >>> flow[:, :, 10:16, 10:16] = 0.0  # stands still while the camera pans
+        >>> motion = camera_motion(flow)
+        >>> motion.shift.round(decimals=2).tolist(), round(motion.zoom.item(), 3), round(motion.inliers.item(), 2)
+        ([[0.1, 0.0]], 1.0, 0.98)
     """
     import cv2
 
@@ -81,6 +89,13 @@ def moving_mask(forward: torch.Tensor, backward: torch.Tensor) -> torch.Tensor:
     A pixel moves when its residual `r` to the camera's motion satisfies `|r|^2 > .01 |f|^2 + .5`: the
     tolerance that Sundaram et al. (ECCV 2010) allow a flow vector before they call it inconsistent. A frame
     uses its forward flow, the last one its backward flow.
+
+    Example:
+        >>> import torch
+        >>> flow = torch.zeros(1, 2, 32, 48); flow[:, 0] = 3.2
+        >>> flow[:, :, 10:16, 10:16] = 0.0  # stands still while the camera pans
+        >>> moving_mask(flow, -flow).sum((1, 2)).tolist()
+        [36, 36]
     """
     flow = torch.cat([forward, backward[-1:]])
     residual = camera_motion(flow).residual
@@ -104,6 +119,12 @@ def camera_class(flow: torch.Tensor) -> str:
     Returns:
         `static`, `pan_left`, `pan_right`, `tilt_up`, `tilt_down`, `zoom_in`, `zoom_out`, `roll_clockwise` or
         `roll_counterclockwise`.
+
+    Example:
+        >>> import torch
+        >>> still, right = torch.zeros(2, 2, 2, 32, 48); right[:, 0] = 3.2
+        >>> camera_class(still), camera_class(right)
+        ('static', 'pan_left')
     """
     motion = camera_motion(flow)
     x, y = (float(total) for total in motion.shift.sum(0))
@@ -123,7 +144,13 @@ def camera_class(flow: torch.Tensor) -> str:
 
 
 def chain_flow(forward: torch.Tensor, step: int) -> torch.Tensor:
-    """Flow over `step` frames by following the flow of neighbouring frames: `((T-1) // step, 2, h, w)`."""
+    """Flow over `step` frames by following the flow of neighbouring frames: `((T-1) // step, 2, h, w)`.
+
+    Example:
+        >>> import torch
+        >>> chain_flow(torch.full((4, 2, 4, 4), 1.5), 2)[:, 0, 0, 0].tolist()
+        [3.0, 3.0]
+    """
     from evalkit.metrics.functional.flow import warp
 
     chained = forward[::step][: len(forward) // step].clone()
@@ -146,6 +173,13 @@ def dynamic_degree(forward: torch.Tensor, fps: float) -> tuple[torch.Tensor, boo
 
     Returns:
         `r` per kept transition, float64 in pixels, and the verdict.
+
+    Example:
+        >>> import torch
+        >>> flow = torch.zeros(7, 2, 64, 64); flow[:, 0, :8] = 4.0
+        >>> largest, moves = dynamic_degree(flow, 8.0)
+        >>> largest[0].item(), moves, dynamic_degree(flow / 4, 8.0)[1]  # 6 * 64 / 256 = 1.5 pixels count
+        (4.0, True, False)
     """
     step = min(max(1, round(fps / 8)), len(forward))
     flow = chain_flow(forward, step)
@@ -155,6 +189,13 @@ def dynamic_degree(forward: torch.Tensor, fps: float) -> tuple[torch.Tensor, boo
 
 
 def largest_motion(flow: torch.Tensor) -> torch.Tensor:
-    """Mean of the largest 5% of flow magnitudes of every transition, float64 `(n,)` in pixels."""
+    """Mean of the largest 5% of flow magnitudes of every transition, float64 `(n,)` in pixels.
+
+    Example:
+        >>> import torch
+        >>> flow = torch.zeros(1, 2, 10, 10); flow[0, 0, 0, :5] = 3.0  # 5 of 100 pixels
+        >>> largest_motion(flow).item()
+        3.0
+    """
     magnitude = flow.square().sum(1).sqrt().flatten(1)
     return magnitude.topk(max(1, int(magnitude.shape[1] * 0.05)), dim=1).values.double().mean(1)

@@ -68,6 +68,14 @@ def blockiness(frames: torch.Tensor) -> torch.Tensor:
     place of the grid: mean step across the grid's lines over the median of that mean over all places, less 1;
     averaged over both axes, the largest counts. Steps are capped at 16 levels, so that an object's edge that
     happens to lie on the grid cannot pass for one.
+
+    Example:
+        >>> import torch
+        >>> tiles = 100 + 10 * (torch.arange(64) // 8 % 2).to(torch.uint8)
+        >>> tiles = (tiles[:, None] + tiles).expand(1, 3, 64, 64)
+        >>> ramp = torch.arange(64, dtype=torch.uint8).expand(1, 3, 64, 64)
+        >>> blockiness(tiles).round().item(), blockiness(ramp).item()
+        (100.0, 0.0)
     """
     values = []
     for picture in _lumas(frames):
@@ -101,6 +109,12 @@ def banding(frames: torch.Tensor) -> torch.Tensor:
     A pixel counts when its 3x3 neighbourhood is perfectly flat while luma within 13x13 varies by 2 to 48
     levels without passing through the level next to its lowest: a gradient that changes by single levels is as
     smooth as 8 bits allow.
+
+    Example:
+        >>> import torch
+        >>> ramp = torch.arange(256, dtype=torch.uint8).expand(1, 3, 64, 256)
+        >>> banding(ramp).item(), round(banding(ramp // 8 * 8).item(), 2)
+        (0.0, 0.74)
     """
     import cv2
 
@@ -135,6 +149,14 @@ def effective_resolution(frames: torch.Tensor) -> torch.Tensor:
 
     Frames are reduced (area) and enlarged (cubic) at 1/10, 2/10, ...; the first share with a PSNR of at least 42 dB
     counts. 1 when none suffices.
+
+    Example:
+        >>> import torch
+        >>> generator = torch.Generator().manual_seed(0)
+        >>> fine = torch.rand(1, 1, 64, 64, generator=generator).mul(255)
+        >>> soft = torch.nn.functional.interpolate(fine[..., :4, :4], size=64, mode="bicubic").clamp(0, 255)
+        >>> [effective_resolution(picture.byte().expand(1, 3, 64, 64)).item() for picture in (fine, soft)]
+        [1.0, 0.2]
     """
     import cv2
 
@@ -175,6 +197,13 @@ def noise_level(frames: torch.Tensor) -> torch.Tensor:
     Immerkaer (CVIU 1996): a mask that is blind to planes and to their second derivatives along one axis leaves
     noise; its mean absolute response, taken here over the tenth of the picture with the fewest edges, times
     `sqrt(pi / 2) / 6`.
+
+    Example:
+        >>> import torch
+        >>> generator = torch.Generator().manual_seed(0)
+        >>> grain = 128 + 5 * torch.randn(1, 1, 128, 128, generator=generator)
+        >>> noise_level(grain.round().byte().expand(1, 3, 128, 128)).round().item()
+        5.0
     """
     import cv2
 

@@ -77,6 +77,12 @@ def cut_strength(frames: torch.Tensor, coherence: torch.Tensor) -> torch.Tensor:
     Args:
         frames: uint8 `(T, 3, H, W)`.
         coherence: share of the picture that can be followed, `(T-1,)`.
+
+    Example:
+        >>> import torch
+        >>> frames = torch.zeros(6, 3, 8, 8, dtype=torch.uint8); frames[3:] = 200
+        >>> cut_strength(frames, torch.tensor([1.0, 1.0, 0.0, 1.0, 1.0])).tolist()
+        [0.0, 0.0, 1.0, 0.0, 0.0]
     """
     bins = (frames >> 5).long()
     index = (bins[:, 0] * 64 + bins[:, 1] * 8 + bins[:, 2]).flatten(1)
@@ -92,6 +98,13 @@ def jitter(forward: torch.Tensor, backward: torch.Tensor) -> torch.Tensor:
 
     `|f[t+1](x) - f[t](x')|` at pixels of frame t+1, x' their place in frame t; averaged over pixels visible in all
     three frames. Steady motion has none, whatever its speed; shaking has twice its amplitude.
+
+    Example:
+        >>> import torch
+        >>> steady = torch.ones(3, 2, 50, 50)
+        >>> shaken = steady.clone(); shaken[1] = -1.0
+        >>> jitter(steady, -steady).tolist(), jitter(shaken, -shaken).round(decimals=1).tolist()  # 2 * 2 ** .5 of 50
+        ([0.0, 0.0], [5.7, 5.7])
     """
     field, mask = _acceleration(forward, backward)
     acceleration = field.square().sum(1).sqrt()
@@ -109,6 +122,14 @@ def wobble(forward: torch.Tensor, backward: torch.Tensor) -> torch.Tensor:
     The acceleration along the paths, less the shift, zoom and roll that explain most of it (a shaken camera), median
     over pixels visible in all three frames: half of the picture must bend for it, a subject that moves freely does not
     count.
+
+    Example:
+        >>> import torch
+        >>> shaken = torch.ones(2, 2, 64, 64); shaken[1] = -1.0
+        >>> bent = torch.zeros(2, 2, 64, 64); bent[:, 0] = torch.sin(torch.arange(64.0) / 4)[:, None]
+        >>> bent[1] *= -1
+        >>> [round(wobble(flow, -flow).item(), 1) for flow in (shaken, bent)]
+        [0.0, 1.1]
     """
     field, mask = _acceleration(forward, backward)
     bent = camera_motion(field).residual.square().sum(1).sqrt()
@@ -135,6 +156,12 @@ def interpolation_error(luma: torch.Tensor, leap: torch.Tensor) -> torch.Tensor:
 
     Returns:
         Mean absolute differences, float64 `((T-1) // 2,)`.
+
+    Example:
+        >>> import torch
+        >>> luma = torch.tensor([10.0, 20.0, 30.0, 80.0, 50.0]).reshape(5, 1, 1).repeat(1, 4, 4)
+        >>> interpolation_error(luma, torch.zeros(2, 2, 4, 4)).tolist()  # 80 lies 40 off the middle of 30 and 50
+        [0.0, 40.0]
     """
     count = len(leap)
     before, middle, after = luma[0 : 2 * count : 2], luma[1 : 2 * count : 2], luma[2 : 2 * count + 1 : 2]
@@ -155,6 +182,13 @@ def repetition(luma: torch.Tensor, *, shortest: int) -> tuple[float, int]:
 
     Returns:
         Repetition in 0..1 and the lag; 0 and 0 for a clip in which nothing changes.
+
+    Example:
+        >>> import torch
+        >>> wave = 128 + 100 * torch.sin(torch.arange(24.0) * torch.pi / 4)
+        >>> strength, lag = repetition(wave.reshape(24, 1, 1).repeat(1, 32, 32), shortest=4)
+        >>> round(strength, 3), lag
+        (1.0, 8)
     """
     import cv2
 
@@ -174,7 +208,14 @@ def repetition(luma: torch.Tensor, *, shortest: int) -> tuple[float, int]:
 
 
 def colour_drift(frames: torch.Tensor) -> torch.Tensor:
-    """CIELAB distance of every frame's mean colour from that of the opening tenth, float64 `(T,)` (Delta E 1976)."""
+    """CIELAB distance of every frame's mean colour from that of the opening tenth, float64 `(T,)` (Delta E 1976).
+
+    Example:
+        >>> import torch
+        >>> frames = torch.tensor([0, 0, 255], dtype=torch.uint8).reshape(3, 1, 1, 1).expand(3, 3, 4, 4)
+        >>> colour_drift(frames).round(decimals=1).tolist()  # black to white
+        [0.0, 0.0, 100.0]
+    """
     lab = _lab(frames.double().mean((2, 3)) / 255)
     opening = lab[: max(1, len(lab) // 10)].mean(0)
     return (lab - opening).square().sum(1).sqrt()
@@ -203,6 +244,11 @@ def feature_drift(features: torch.Tensor, window: int) -> torch.Tensor:
     Args:
         features: `(T, D)`.
         window: frames a window; a rest shorter than half of it joins the last one.
+
+    Example:
+        >>> import torch
+        >>> feature_drift(torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0]]), 2).tolist()
+        [0.0, 1.0]
     """
     unit = torch.nn.functional.normalize(features.double(), dim=-1)
     parts = [part for part in torch.split(unit, window) if len(part) * 2 >= window or len(unit) < window]
