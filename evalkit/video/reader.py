@@ -15,6 +15,7 @@ from av.container import InputContainer
 from av.sidedata.sidedata import Type as SideDataType
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
+from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
@@ -326,14 +327,20 @@ class _Converter:
         self.used_alpha = False
         self.notes: list[str] = []
         self._turned = False
+        # Shared by all frames: a frame's own would set swscale up anew for every one of them.
+        self._reformatter = VideoReformatter()
 
     def __call__(self, frame: VideoFrame) -> Pixels:
         if any(component.is_alpha for component in frame.format.components):
-            pixels = self._composite(_array(frame, "rgba"))
+            pixels = self._composite(self._array(frame, "rgba"))
         else:
-            pixels = _array(frame, "rgb24")
+            pixels = self._array(frame, "rgb24")
         matrix = cast("Any", frame.side_data).get(SideDataType.DISPLAYMATRIX)
         return pixels if matrix is None else self._upright(pixels, bytes(matrix))
+
+    def _array(self, frame: VideoFrame, pixel_format: str) -> Pixels:
+        # PyAV's default of several threads a conversion is 2-3 times slower (benchmarks/perf/decode.py).
+        return cast("Pixels", self._reformatter.reformat(frame, format=pixel_format, threads=1).to_ndarray())
 
     def _composite(self, rgba: Pixels) -> Pixels:
         """Over white, as a web page shows it, rounded to the nearest level."""
@@ -367,8 +374,3 @@ class _Converter:
         if a == 0:
             pixels = pixels.transpose(1, 0, 2)
         return pixels[:: d or b, :: a or c]
-
-
-def _array(frame: VideoFrame, pixel_format: str) -> Pixels:
-    # PyAV's default of several threads a conversion is 2-3 times slower (benchmarks/perf/decode.py).
-    return cast("Pixels", frame.to_ndarray(format=pixel_format, threads=1))

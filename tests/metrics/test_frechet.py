@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evalkit.metrics.functional import frechet_distance
+from evalkit.metrics.functional import frechet, frechet_distance
 from evalkit.metrics.functional.frechet import (
     FrechetStatistics,
     frechet_distance_from_statistics,
@@ -61,6 +61,38 @@ def truth(x, y, ddof=1, digits=50):
 @pytest.mark.parametrize("ddof", [0, 1])
 def test_against_fifty_digits(x, y, tolerance, ddof):
     assert frechet_distance(x, y, ddof=ddof) == pytest.approx(truth(x, y, ddof), rel=tolerance)
+
+
+@given(
+    st.integers(2, 40),
+    st.integers(2, 40),
+    st.integers(1, 60),
+    st.floats(-8, 1).map(lambda power: 10.0**power),
+    st.integers(0, 10**6),
+)
+@settings(max_examples=60, deadline=None)
+def test_cheap_form_is_only_taken_where_it_keeps_its_digits(n, m, dimension, gap, seed):
+    """Wherever the difference of sums is returned, it equals the sum of squares to the digits that are promised."""
+    x = gaussian(n, dimension, seed)
+    y = x[torch.arange(m) % n] + gap * gaussian(m, dimension, seed + 1)
+    value = frechet_distance(x, y)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(frechet, "_DIGITS", 1e-300)  # nothing is exact enough: always the sum of squares
+        squares = frechet_distance(x, y)
+    assert value == pytest.approx(squares, rel=1e-12, abs=1e-300)
+
+
+def test_the_two_forms_at_the_size_of_features(monkeypatch):
+    x, y = gaussian(96, 512, 1, rank=200), gaussian(128, 512, 2, rank=200, offset=0.1)
+    calls = []
+    monkeypatch.setattr(torch, "addmm", lambda *a, real=torch.addmm, **k: calls.append(1) or real(*a, **k))
+    far, near = frechet_distance(x, y), frechet_distance(x, x * (1 + 1e-6))
+    assert len(calls) == 1, "sums of squares are for sets that are nearly equal alone"
+    monkeypatch.setattr(frechet, "_DIGITS", 1e-300)
+    assert far == pytest.approx(frechet_distance(x, y), rel=1e-12)
+    # Scaling by 1 + e moves every deviation by e, and the mean too: the distance is e^2 times their squares.
+    covariance = float((x - x.mean(0)).square().sum()) / 95
+    assert near == pytest.approx(1e-12 * (covariance + float(x.mean(0).square().sum())), rel=1e-8)
 
 
 def test_against_sqrtm_where_that_is_well_conditioned():

@@ -15,6 +15,7 @@ from evalkit.stats.intervals import (
     clustered_rate_interval,
     percentile_interval,
     resample_counts,
+    resample_means,
     stratified_t_interval,
     studentized_intervals,
     t_interval,
@@ -151,6 +152,22 @@ def test_every_resample_draws_as_many_prompts_as_there_are(size, seed):
     counts = resample_counts(size, 2, np.random.default_rng(seed))
     assert counts.shape == (2, size)
     assert (counts.sum(axis=1) == size).all()
+
+
+@pytest.mark.parametrize("prompts", [7, 300, 250_000])
+def test_means_of_resamples_are_those_of_the_drawn_prompts(prompts):
+    """Against the textbook's gather of the same draws, over blocks that do not divide the resamples."""
+    values = np.random.default_rng(1).normal(size=(prompts, 3))
+    step = max(1, 200_000 // prompts)
+    resamples = 3 if prompts > 200_000 else step + 5
+    means = resample_means(values, resamples, np.random.default_rng(2))
+    rng = np.random.default_rng(2)
+    for start in range(0, resamples, step):
+        stop = min(start + step, resamples)
+        width = np.uint16 if prompts <= 65_535 else np.uint32
+        drawn = rng.integers(0, prompts, size=(stop - start, prompts), dtype=width)
+        for row in range(0, stop - start, max(1, (stop - start) // 20)):
+            assert means[start + row] == pytest.approx(values[drawn[row]].mean(axis=0), abs=1e-12)
 
 
 def test_resamples_are_uniform():

@@ -12,6 +12,7 @@ sets are nearly equal, where the textbook form through `sqrtm` loses every digit
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -30,10 +31,16 @@ __all__ = [
 def _matrix(x: Tensor, name: str) -> Tensor:
     if x.ndim != 2 or len(x) < 2:
         raise ValueError(f"{name} has shape {tuple(x.shape)}; expected (n, D) with n >= 2")
-    x = x.detach().to(torch.float64)
-    if not bool(x.isfinite().all()):
+    return x.detach().to(torch.float64)
+
+
+def _centred(x: Tensor, offset: Tensor, name: str) -> tuple[Tensor, Tensor]:
+    """Mean of `x - offset`, and the deviations from it; what is not finite shows in the mean."""
+    deviations = x - offset
+    mean = deviations.mean(0)
+    if not bool(mean.isfinite().all()):
         raise ValueError(f"{name} holds values that are not finite")
-    return x
+    return mean, deviations.sub_(mean)
 
 
 def _reduced(centred: Tensor) -> Tensor:
@@ -66,22 +73,46 @@ def frechet_distance(x: Tensor, y: Tensor, *, ddof: int = 1) -> float:
             f"x has {x.shape[1]} features and y has {y.shape[1]}; both must come from one extractor"
         )
     # A common offset keeps the means' digits when features lie far from zero.
-    offset = x[0]
-    x, y = x - offset, y - offset
-    mean_x, mean_y = x.mean(0), y.mean(0)
-    a = _reduced(x - mean_x) / (len(x) - ddof) ** 0.5
-    b = _reduced(y - mean_y) / (len(y) - ddof) ** 0.5
+    offset = x[0].clone()
+    mean_x, deviations_x = _centred(x, offset, "x")
+    mean_y, deviations_y = _centred(y, offset, "y")
+    a = _reduced(deviations_x).div_((len(x) - ddof) ** 0.5)
+    b = _reduced(deviations_y).div_((len(y) - ddof) ** 0.5)
     return float((mean_x - mean_y).square().sum()) + _procrustes(a, b)
 
 
 def _procrustes(a: Tensor, b: Tensor) -> float:
-    """`min over Q of |A - Q B|_F^2`, A `(p, D)`, B `(q, D)`; the shorter one is padded with zero rows."""
+    """`min over Q of |A - Q B|_F^2`, A `(p, D)`, B `(q, D)`; the shorter one is padded with zero rows.
+
+    The minimum is `|A|^2 + |B|^2 - 2 * (the singular values of A B')`. Where that difference does not cancel it is
+    taken as it is, which saves a quarter of the time; else Q is applied and the squares are summed.
+    """
     if len(a) < len(b):
         a, b = b, a
+    u, singular, vh = torch.linalg.svd(a @ b.T, full_matrices=False)
+    squares = float(a.square().sum() + b.square().sum())
+    difference = squares - 2 * float(singular.sum())
+    if difference > _cancelled(squares, len(b), a.shape[1]) / _DIGITS:
+        return difference
     # The zero rows that would pad B take no part: rotate B into A's rows with a (p, q) isometry.
-    u, _, vh = torch.linalg.svd(a @ b.T, full_matrices=False)
     residual = torch.addmm(a, u @ vh, b, alpha=-1.0).flatten()
     return float(residual @ residual)
+
+
+_DIGITS = 1e-12
+"""Relative error of a Frechet distance that is not nearly zero."""
+
+
+def _cancelled(squares: float, rank: int, dimension: int) -> float:
+    """Rounding error of `squares - 2 * (singular values)`, with `squares = |A|^2 + |B|^2`.
+
+    An inner product of D terms is off by `sqrt(D) u` of its terms' size (root mean square; Higham & Mary 2019), which
+    makes `A B'` off by at most `sqrt(D) u |A| |B|` in Frobenius norm and the sum of its `rank` singular values by
+    `sqrt(rank)` times that (Mirsky 1960); LAPACK's own error is a few u of the largest, for each of them. With
+    `2 |A| |B| <= squares` both together are below this.
+    """
+    unit = torch.finfo(torch.float64).eps / 2
+    return unit * squares * (math.sqrt(rank * dimension) + 4 * rank)
 
 
 def principal_axes(reference: Tensor, components: int) -> Callable[[Tensor], Tensor]:
