@@ -201,8 +201,10 @@ def _event(dx: float, dy: float, growth: float) -> str:
     return _direction(dx, dy) if way > swelling else "grow" if growth > 0 else "shrink"
 
 
-def _size(track: ObjectTrack) -> str:
-    radius = float(np.exp(np.nanmean(np.log(track.radius))))
+def _size(track: ObjectTrack, hidden: bool = False) -> str:
+    """Size by the mean radius; of what is `hidden` for a while by the radius that a tenth of its frames exceed."""
+    seen = track.radius[track.seen]
+    radius = float(np.quantile(seen, 0.9) if hidden else np.exp(np.log(seen).mean()))
     return "small" if radius < SMALL_MEDIUM else "medium" if radius < MEDIUM_LARGE else "large"
 
 
@@ -301,7 +303,7 @@ def agrees(seen: Observation, expect: Mapping[str, object]) -> dict[str, bool]:
         elif name == "count" and relation is None:
             result[name] = seen.count == value
         elif name == "size" and not _size_changes(expect):
-            result[name] = first is not None and _size(first) == value
+            result[name] = first is not None and _size(first, hidden=relation == "passes_behind") == value
         elif name == "motion":
             result[name] = seen.motion == value
         elif name == "events":

@@ -151,13 +151,14 @@ def _colours(clip: Array, mask: NDArray[np.bool_], grading: str) -> NDArray[np.i
     if len(present) > 2:
         present = np.argsort(votes)[-2:]
     label[mask] = present[distances[:, present].argmin(1)]
-    if len(present) > 1 and not _apart(label, (int(present[0]), int(present[1]))):
-        # A rim or a tint, not a second object.
-        label[mask] = present[votes[present].argmax()]
-    elif len(present) > 1:
+    if len(present) > 1:
         certain = np.zeros(mask.shape, bool)
         certain[mask] = distances[:, present].min(1) < 2 * TOLERANCE[grading]
+        # Before `_apart`: an outline is nearest to the same colour around all objects.
         label = _spread(label, mask, certain)
+        if not _apart(label, (int(present[0]), int(present[1]))):
+            # A rim or a tint, not a second object.
+            label[mask] = present[votes[present].argmax()]
     return label
 
 

@@ -117,6 +117,23 @@ def test_a_rim_of_another_colour_is_no_object(style: str) -> None:
     assert (seen.count, len(seen.objects), seen.objects[0].shape) == (1, 1, "heart")
 
 
+def test_outlined_objects_of_two_colours_are_two() -> None:
+    pair = (SceneObject("triangle", "purple", "medium"), SceneObject("heart", "green", "small"))
+    seen = observe(clip_of(pair, relation="chases", style="outlined", background="gray", seed=1))
+    assert {(item.shape, item.colour) for item in seen.objects} == {
+        ("triangle", "purple"),
+        ("heart", "green"),
+    }
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_passes_behind_keeps_its_size(seed: int) -> None:
+    pair = (SceneObject("cross", "cyan", "medium"), SceneObject("square", "pink", "medium"))
+    seen = observe(clip_of(pair, relation="passes_behind", background="black", seed=seed))
+    stated = {"colour": "cyan", "second_colour": "pink", "size": "medium", "relation": "passes_behind"}
+    assert agrees(seen, stated) == {"colour": True, "size": True, "relation": True}
+
+
 def test_what_cannot_be_judged_is_left_out() -> None:
     seen = observe(clip_of(one("grow"), style="sepia"))
     verdict = agrees(seen, {"colour": "red", "size": "medium", "motion": "grow", "style": "sepia"})
