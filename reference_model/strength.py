@@ -1,4 +1,4 @@
-"""What the refiner's strength means: noise levels, shared by training and pipeline."""
+"""Noise levels of sampling, shared by training and pipeline, and what the refiner's strength means."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 DRAFT_LOW, DRAFT_HIGH = 0.02, 1.0
+PAINTER_SIGMAS = (2.0, 20.0)
+"""Lowest and highest noise level of the painter's sampling: given layout and words, nothing is left to decide below 2, and
+what a step there adds is the network's own error (docs/design/0002)."""
 REFINER_SIGMAS = (0.5, 3.0)
 """Lowest and highest noise level of sampling. Below 0.5 a further step adds more error than detail (README.md)."""
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from reference_model.encoders import embed_texts, load_encoder, prepare
 from reference_model.evaluate import controls
-from reference_model.evaluate.controls import frames_of, make
+from reference_model.evaluate.controls import enlarged, frames_of, make
 from reference_model.evaluate.figures import (
     Share,
     bootstrap,
@@ -30,7 +30,6 @@ from reference_model.evaluate.prompts import Asked, balanced
 from reference_model.pipeline import ReferenceVideoPipeline
 from reference_model.pipeline.release import load_pipeline
 from reference_model.probe import Observation, agrees, observe
-from reference_model.strength import enlarge
 from reference_model.train.pixels import save_sheet
 from reference_model.world import render_scenes
 
@@ -44,7 +43,10 @@ def main() -> None:
         "--held-out", type=int, default=60, help="prompts of colour and shape pairs never trained on"
     )
     parser.add_argument(
-        "--controls", type=int, default=24, help="clips for each setting of a control; 0 skips them"
+        "--controls",
+        type=int,
+        default=24,
+        help="clips for each setting of a control (five times as many for guidance); 0 skips them",
     )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path, required=True)
@@ -71,7 +73,7 @@ def evaluate(
     made = make(pipeline, [one.prompt for one in asked], refine=refine)
     seconds = (time.perf_counter() - started) / count
     clips = {
-        "base": _enlarged(made.base_frames),
+        "base": enlarged(made.base_frames),
         "truth": list(render_scenes([one.scene for one in asked], 16, 64, 64)),
     }
     if refine:
@@ -105,7 +107,7 @@ def all_controls(pipeline: ReferenceVideoPipeline, count: int, refine: bool) -> 
         return float(embed_texts(model, tokenizer, [prompt])[0] @ video)
 
     answers: dict[str, object] = {
-        "guidance": controls.guidance(pipeline, align, count),
+        "guidance": controls.guidance(pipeline, align, 5 * count),
         "negative": controls.negative(pipeline, count),
         "weights": controls.weights(pipeline, count // 2),
         "long_clip": controls.long_clip(pipeline),
@@ -118,12 +120,6 @@ def all_controls(pipeline: ReferenceVideoPipeline, count: int, refine: bool) -> 
             "restyle": controls.restyle(pipeline, count),
         }
     return answers
-
-
-def _enlarged(small: Sequence[Tensor]) -> list[Tensor]:
-    stack = torch.stack(list(small)).float() / 127.5 - 1
-    big = enlarge(stack, small[0].shape[-2] * 2, small[0].shape[-1] * 2)
-    return list(((big + 1) * 127.5).round().to(torch.uint8))
 
 
 def _shares(asked: Sequence[Asked], seen: Sequence[Observation]) -> dict[str, list[float]]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -16,7 +18,7 @@ from reference_model.probe import agrees, observe
 from reference_model.strength import enlarge
 from reference_model.train.loop import Draw
 from reference_model.train.refiner import degrade, psnr
-from reference_model.world import frame_times, render, scene_appearance, scene_tracks
+from reference_model.world import describe, frame_times, render, scene_appearance, scene_tracks
 
 Clip = NDArray[np.uint8]
 BATCH = 8
@@ -25,6 +27,13 @@ BATCH = 8
 def frames_of(clip: Tensor) -> Clip:
     """(T, 3, H, W) uint8 tensor to (T, H, W, 3) array."""
     return clip.permute(0, 2, 3, 1).contiguous().numpy()
+
+
+def enlarged(small: Sequence[Tensor]) -> list[Tensor]:
+    """Small uint8 clips at twice their size, bicubic."""
+    stack = torch.stack(list(small)).float() / 127.5 - 1
+    big = enlarge(stack, small[0].shape[-2] * 2, small[0].shape[-1] * 2)
+    return list(((big + 1) * 127.5).round().to(torch.uint8))
 
 
 def make(
@@ -46,23 +55,38 @@ def make(
 def guidance(
     pipeline: ReferenceVideoPipeline, align: Callable[[str, Tensor], float], count: int
 ) -> list[dict[str, object]]:
-    """Alignment (dual encoder) and the probe's mean over attributes, for scales of guidance."""
+    """Alignment (dual encoder) and the probe's mean over attributes, for scales of guidance.
+
+    Gains are over scale 1 on the same prompts and seeds, with bootstrap intervals over prompts.
+    """
     asked = balanced(count, 21)
-    rows = []
-    for scale in (1.0, 1.5, 2.0, 3.0, 5.0):
+    rng = np.random.default_rng(21)
+    picks = rng.integers(count, size=(1000, count))
+    plain: NDArray[np.float64] | None = None
+    rows: list[dict[str, object]] = []
+    for scale in (1.0, 1.5, 2.0, 3.0):
         clips = make(pipeline, [one.prompt for one in asked], guidance_scale=scale).frames
         judged = [
             agrees(observe(frames_of(clip)), one.expect) for one, clip in zip(asked, clips, strict=True)
         ]
         hits = [hit for row in judged for hit in row.values()]
-        score = float(np.mean([align(one.prompt, clip) for one, clip in zip(asked, clips, strict=True)]))
-        rows.append(
-            {
-                "guidance_scale": scale,
-                "attributes": str(Share(sum(hits), len(hits))),
-                "alignment": round(score, 4),
-            }
+        scores = np.array(
+            [
+                (align(one.prompt, clip), np.mean(list(row.values())))
+                for one, clip, row in zip(asked, clips, judged, strict=True)
+            ]
         )
+        plain = scores if plain is None else plain
+        gains = scores - plain
+        row: dict[str, object] = {
+            "guidance_scale": scale,
+            "attributes": str(Share(sum(hits), len(hits))),
+            "alignment": round(float(scores[:, 0].mean()), 4),
+        }
+        for name, gain in zip(("alignment_gain", "attributes_gain"), gains.T, strict=True):
+            low, high = bootstrap(gain[picks].mean(1))
+            row[name] = f"{gain.mean():.3f} [{low:.3f}, {high:.3f}]"
+        rows.append(row)
     return rows
 
 
@@ -154,13 +178,19 @@ def against_bicubic(pipeline: ReferenceVideoPipeline, count: int) -> list[dict[s
 
 
 def restyle(pipeline: ReferenceVideoPipeline, count: int) -> list[dict[str, str]]:
-    """Does a style in the refiner's prompt change the style, and is the object still there."""
+    """Does a style in the refiner's prompt change the style, and is the object still there.
+
+    The refiner is told the same scene in another style; adding a style to a prompt that says "flat" would contradict it.
+    """
     asked = [one for one in balanced(count * 8, 23, kinds=("single",)) if one.scene.style == "flat"][:count]
     rows = []
-    for style, words in (("sepia", "in sepia tones"), ("night", "at night"), ("outlined", "outlined")):
+    for style in ("sepia", "night", "outlined"):
         prompts = [one.prompt for one in asked]
         clips = make(pipeline, prompts, refiner_strength=1.0, refiner_prompt=None).frames
-        told = [f"{prompt}, {words}" for prompt in prompts]
+        told = [
+            describe(replace(one.scene, style=style), random.Random(place), full=True).text
+            for place, one in enumerate(asked)
+        ]
         styled = []
         for start in range(0, len(prompts), BATCH):
             part = slice(start, start + BATCH)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from reference_model.diffusion import clip_noise, draw_sigma, karras_sigmas, sample_euler, scales
 from reference_model.layout import draw_layout
 from reference_model.networks import SIGMA_DATA, Painter
+from reference_model.strength import PAINTER_SIGMAS
 from reference_model.text import Tokenizer
 from reference_model.train.data import encode_texts, load_text_encoder, swapped, training_pair
 from reference_model.train.loop import Config, Draw
@@ -81,7 +82,7 @@ class BaseStage:
         made = sample_euler(
             lambda x, sigma: module.denoise(x, sigma, plan, batch.text),
             noise,
-            karras_sigmas(8, SIGMA_LOW, SIGMA_HIGH),
+            karras_sigmas(5, *PAINTER_SIGMAS),
         )
         save_sheet(
             [row for pair in zip(made, truth, strict=True) for row in pair],

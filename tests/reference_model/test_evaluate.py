@@ -7,8 +7,12 @@ import pytest
 import torch
 
 from reference_model.evaluate.ceiling import ceiling
+from reference_model.evaluate.controls import enlarged, guidance
 from reference_model.evaluate.encoders import calibration_error, factor_figures, retrieval
 from reference_model.evaluate.figures import Share, flicker, frechet, sharpness
+from reference_model.evaluate.painter import Schedule, errors
+from reference_model.evaluate.prompts import balanced
+from reference_model.pipeline.release import load_pipeline
 
 
 def test_calibration_error_is_the_gap_of_confidence_and_accuracy() -> None:
@@ -61,3 +65,33 @@ def test_the_ceiling_is_measured_on_truth_of_the_asked_kinds() -> None:
     shares = ceiling(3, 5, ("events",))
     assert (shares["events"].hits, shares["events"].count) == (3, 3)
     assert "relation" not in shares
+
+
+def test_the_painters_error_is_taken_from_truth_and_leaves_the_pipeline_as_it_was() -> None:
+    pipeline = load_pipeline("v2")
+    before = pipeline.base_scheduler, pipeline.config.guided_above
+    asked = balanced(4, 31)
+    found = errors(pipeline, asked, Schedule(1, 2.0, 1.0, 15.0))
+    swapped = [
+        one._replace(prompt=other.prompt) for one, other in zip(asked, asked[1:] + asked[:1], strict=True)
+    ]
+    wrong = errors(pipeline, swapped, Schedule(1, 2.0, 1.0, 15.0))
+    assert found.shape == (4,)
+    assert float(found.median()) < 0.1 * float(wrong.median())
+    assert (pipeline.base_scheduler, pipeline.config.guided_above) == before
+
+
+def test_gains_of_guidance_are_over_the_same_clips_without_it() -> None:
+    pipeline = load_pipeline("v1")
+    rows = guidance(pipeline, lambda prompt, clip: float(clip.float().mean()), 2)
+    assert [row["guidance_scale"] for row in rows] == [1.0, 1.5, 2.0, 3.0]
+    assert rows[0]["alignment_gain"] == "0.000 [0.000, 0.000]"
+    plain, strong = float(str(rows[0]["alignment"])), float(str(rows[3]["alignment"]))
+    assert float(str(rows[3]["alignment_gain"]).split()[0]) == pytest.approx(strong - plain, abs=2e-3)
+
+
+def test_enlarging_keeps_flat_frames_and_doubles_their_sides() -> None:
+    small = [torch.full((2, 3, 8, 12), 77, dtype=torch.uint8)]
+    (big,) = enlarged(small)
+    assert big.shape == (2, 3, 16, 24)
+    assert big.unique().tolist() == [77]

@@ -13,6 +13,7 @@ from reference_model.text import Tokenizer
 from reference_model.train.base import BaseStage
 from reference_model.train.encoders import EncodersStage
 from reference_model.train.loop import Config, Draw, Stage, learning_rate, train
+from reference_model.train.pixels import Batch
 from reference_model.train.refiner import RefinerStage
 from reference_model.train.text import TextStage
 from reference_model.train.tracks import TracksStage
@@ -114,3 +115,71 @@ def test_the_vocabulary_that_weights_were_trained_with_is_the_shipped_one() -> N
     words = Tokenizer.of_world().words
     assert len(words) == len(set(words))
     assert words[:2] == ("<pad>", "<unk>")
+
+
+class Listening(torch.nn.Module):
+    """A refiner that keeps what it is given and answers with the draft."""
+
+    def denoise(self, noisy: torch.Tensor, sigma: torch.Tensor, draft: torch.Tensor, *rest: torch.Tensor):
+        self.noisy, self.sigma = noisy, sigma
+        return draft
+
+
+@pytest.mark.parametrize(("from_draft", "tone"), [(0.0, 5.0), (None, 0.0)])
+def test_the_noisy_clip_is_the_draft_where_sampling_starts_from_it(
+    weights: dict[str, str], monkeypatch: pytest.MonkeyPatch, from_draft: float | None, tone: float
+) -> None:
+    chosen = {} if from_draft is None else {"from_draft": from_draft}
+    config = config_of("refiner", **weights, base_width=8, sigma=[-9.0, 0.0], **chosen)
+    stage = RefinerStage(config, CPU)
+    # A draft of a tone that no truth has.
+    monkeypatch.setattr(stage, "draft", lambda batch, *rest: torch.full_like(batch.frames(*rest[1:3]), 5.0))
+    module = Listening()
+    stage.loss(module, Draw.of(0, 0))
+    assert float(module.sigma.max()) == pytest.approx(0.01)
+    near = (module.noisy - tone).abs().mean()
+    assert float(near) == pytest.approx(0.008, rel=0.1) if tone else 0.1 < float(near) < 1.05
+
+
+def test_the_share_and_weight_of_restyled_drafts_are_obeyed(
+    weights: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bool] = []
+
+    def loss(**settings: object) -> float:
+        stage = RefinerStage(config_of("refiner", **weights, base_width=8, **settings), CPU)
+        make = stage.draft
+        monkeypatch.setattr(
+            stage, "draft", lambda b, restyle, *rest: asked.extend(restyle) or make(b, restyle, *rest)
+        )
+        return float(stage.loss(Listening(), Draw.of(0, 1)))
+
+    assert loss(restyle=[0.0, 1.0, 0.0]) == 0.0
+    assert loss(restyle=[0.0, 1.0, 1.0]) > 0.0
+    assert asked == [True] * 4
+    loss(restyle=[9.0, 1.0, 1.0])
+    assert asked[4:] == [False] * 2
+
+
+def test_the_refiner_is_held_to_the_change_between_frames(
+    weights: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def loss(tones: list[float], steady: float) -> float:
+        config = config_of("refiner", **weights, base_width=8, sigma=[0.0, 0.0], steady=steady)
+        stage = RefinerStage(config, CPU)
+        module = Listening()
+        truth: list[torch.Tensor] = []
+
+        def draft(batch: Batch, restyle: list[bool], height: int, width: int, draw: Draw) -> torch.Tensor:
+            truth.append(batch.frames(height, width))
+            return truth[0]
+
+        monkeypatch.setattr(stage, "draft", draft)
+        module.denoise = lambda *given: truth[0] + torch.tensor(tones).view(1, 2, 1, 1, 1)
+        return float(stage.loss(module, Draw.of(0, 0)))
+
+    lasting, alternating = [0.2, 0.2], [0.2, -0.2]
+    assert loss(lasting, 1.0) == pytest.approx(loss(lasting, 0.0), rel=1e-4)
+    assert loss(alternating, 0.0) == pytest.approx(loss(lasting, 0.0), rel=1e-4)
+    # Both frames are wrong by .2 and their difference by .4, in a loss that grows linearly with large errors.
+    assert 2.5 < loss(alternating, 1.0) / loss(lasting, 0.0) < 3.5
