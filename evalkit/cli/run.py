@@ -40,7 +40,26 @@ Frames = Annotated[int | None, typer.Option("--num-frames", help="Frames a clip.
 Height = Annotated[int | None, typer.Option(help="Height in pixels.")]
 Width = Annotated[int | None, typer.Option(help="Width in pixels.")]
 Fps = Annotated[str | None, typer.Option(help="Frames a second, e.g. 8 or 24000/1001.")]
-Device = Annotated[str, typer.Option(help="Where the model computes: cpu, cuda:0, ...")]
+Device = Annotated[
+    str,
+    typer.Option(
+        help="Where the model and the metrics' networks compute: cpu, cuda, cuda:N, or auto (a GPU where there is one)."
+    ),
+]
+ScoreDevice = Annotated[
+    str | None,
+    typer.Option(help="Where the metrics' networks compute, if not where the model does."),
+]
+GpusPerWorker = Annotated[
+    float | None,
+    typer.Option(
+        help="With --engine ray: GPUs of a worker that holds the model; 0.5 lets two share one. Default: 1."
+    ),
+]
+GpusPerScorer = Annotated[
+    float | None,
+    typer.Option(help="With --engine ray: GPUs of a worker that holds the metrics' networks. Default: 0.25."),
+]
 Engine = Annotated[str, typer.Option(help="How work is spread: local processes, or ray.")]
 Workers = Annotated[
     int | None, typer.Option(help="Worker processes (default: one a core; 0: this process only).")
@@ -79,8 +98,11 @@ def run(
     metrics: Metrics = None,
     reference: Reference = None,
     device: Device = "cpu",
+    score_device: ScoreDevice = None,
     engine: Engine = "local",
     workers: Workers = None,
+    gpus_per_worker: GpusPerWorker = None,
+    gpus_per_scorer: GpusPerScorer = None,
     timeout: Timeout = None,
     json_: Json = False,
     quiet: Quiet = False,
@@ -94,7 +116,7 @@ def run(
     """
     finished = _run(
         suite, model, out, samples, seed, limit, category, tag, prompt, params, num_frames, height, width, fps, device, engine,
-        workers, timeout, quiet, metrics=metrics, reference=reference,
+        workers, timeout, quiet, metrics=metrics, reference=reference, score_device=score_device, gpus=gpus_per_worker, scoring_gpus=gpus_per_scorer,
     )  # fmt: skip
     conclude(finished, json_, quiet)
 
@@ -117,6 +139,7 @@ def generate(
     device: Device = "cpu",
     engine: Engine = "local",
     workers: Workers = None,
+    gpus_per_worker: GpusPerWorker = None,
     timeout: Timeout = None,
     json_: Json = False,
     quiet: Quiet = False,
@@ -127,7 +150,7 @@ def generate(
     """
     finished = _run(
         suite, model, out, samples, seed, limit, category, tag, prompt, params, num_frames, height, width, fps, device, engine,
-        workers, timeout, quiet, score=False,
+        workers, timeout, quiet, score=False, gpus=gpus_per_worker,
     )  # fmt: skip
     conclude(finished, json_, quiet, report=False)
 
@@ -156,6 +179,9 @@ def _run(
     metrics: list[str] | None = None,
     reference: Path | None = None,
     score: bool = True,
+    score_device: str | None = None,
+    gpus: float | None = None,
+    scoring_gpus: float | None = None,
 ) -> Run:
     from evalkit.engine.progress import make_progress
     from evalkit.engine.run import make_executor, run_model
@@ -179,8 +205,9 @@ def _run(
         overrides=overrides,
         metrics=metrics or ["default"],
         reference=reference,
-        executor=make_executor(engine, workers),
+        executor=make_executor(engine, workers, gpus=gpus, scoring_gpus=scoring_gpus),
         device=device,
+        score_device=score_device,
         timeout_s=timeout,
         progress=make_progress(quiet),
         command=this_command(),

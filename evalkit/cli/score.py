@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from evalkit.cli.run import (
+    Device,
     Engine,
     Json,
     Metrics,
@@ -21,6 +22,11 @@ from evalkit.cli.run import (
 )
 
 __all__ = ["rescore", "score"]
+
+ScorerGpus = Annotated[
+    float | None,
+    typer.Option(help="With --engine ray: GPUs of a worker; 0.25 lets four share one. Default: 0.25."),
+]
 
 
 def score(
@@ -39,8 +45,10 @@ def score(
     ] = None,
     metrics: Metrics = None,
     reference: Reference = None,
+    device: Device = "cpu",
     engine: Engine = "local",
     workers: Workers = None,
+    gpus_per_worker: ScorerGpus = None,
     timeout: Timeout = None,
     json_: Json = False,
     quiet: Quiet = False,
@@ -65,7 +73,8 @@ def score(
         out,
         metrics=metrics or ["default"],
         reference=reference,
-        executor=make_executor(engine, workers),
+        executor=make_executor(engine, workers, scoring_gpus=gpus_per_worker),
+        device=device,
         timeout_s=timeout,
         progress=make_progress(quiet),
         command=this_command(),
@@ -77,8 +86,15 @@ def rescore(
     folder: Annotated[Path, typer.Argument(help="Run folder.")],
     metrics: Metrics = None,
     reference: Reference = None,
+    device: Annotated[
+        str | None,
+        typer.Option(
+            help="Where networks compute: cpu, cuda, cuda:N or auto. Default: where they did before."
+        ),
+    ] = None,
     engine: Engine = "local",
     workers: Workers = None,
+    gpus_per_worker: ScorerGpus = None,
     timeout: Timeout = None,
     json_: Json = False,
     quiet: Quiet = False,
@@ -95,7 +111,8 @@ def rescore(
         folder,
         metrics=metrics,
         reference=reference,
-        executor=make_executor(engine, workers),
+        executor=make_executor(engine, workers, scoring_gpus=gpus_per_worker),
+        device=device,
         timeout_s=timeout,
         progress=make_progress(quiet),
         command=this_command(),

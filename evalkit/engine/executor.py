@@ -18,10 +18,11 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from typing import Any, Protocol
 
+from evalkit.engine.device import freest, visible_cards
 from evalkit.errors import EvalkitError, RunError
 
 __all__ = [
@@ -31,19 +32,26 @@ __all__ = [
     "Job",
     "LocalExecutor",
     "Outcome",
-    "attempt",
+    "Work",
+    "attempts",
     "one_thread",
     "outcomes",
     "reason_of",
     "unless_fatal",
 ]
 
+_LARGEST_CHUNK = 64
 STARTS = 3
 """Workers that may die one after another while they open the job; then the job is at fault."""
 
 
 class Job(Protocol):
-    """Picklable work. `open` loads what every item needs; `run` does one item."""
+    """Picklable work. `open` loads what every item needs; `run` does one item.
+
+    A job may say more: `device` is where it computes (`cpu`, `cuda`, `cuda:1`), and `gpu` how much of a GPU a worker
+    takes (`"whole"` for a model, `"shared"` for metrics' networks). `together` is how many items a worker may be
+    given at once, and `run_together(items)` then yields `(position, result or exception)` for each, in any order.
+    """
 
     def open(self) -> None: ...
 
@@ -104,10 +112,12 @@ class LocalExecutor:
         workers: how many. Every worker computes with one thread: two processes with two threads each would
             fight for the cores, and a clip's numbers must not depend on how many workers there are.
         attempts: how often an item may kill its worker before it is given up.
+        model_a_card: whether a job that takes a whole GPU gets one worker a card, and not `workers`.
     """
 
     workers: int
     attempts: int = 2
+    model_a_card: bool = False
 
     def map(self, job: Job, items: Sequence[Any], *, timeout_s: float | None = None) -> Iterator[Outcome]:
         """Run the items.
@@ -120,17 +130,21 @@ class LocalExecutor:
         Raises:
             EvalkitError: `Job.open` fails, which no item could survive.
         """
-        queue = deque((index, 1) for index in range(len(items)))
+        work = Work(deque(range(len(items))), together=getattr(job, "together", 1))
+        # `cuda` leaves the choice of a card to us; `cuda:1` and the processor do not.
+        cards = visible_cards() if getattr(job, "device", "") == "cuda" else ()
+        whole = self.model_a_card and getattr(job, "gpu", None) == "whole"
+        most = max(1, len(cards)) if whole else self.workers
         workers: list[_Worker] = []
         deaths = 0
         try:
-            while queue or any(worker.item is not None for worker in workers):
-                wanted = min(self.workers, len(queue) + sum(w.item is not None for w in workers))
+            while work.left or any(worker.held for worker in workers):
+                wanted = min(most, work.left + sum(bool(worker.held) for worker in workers))
                 while len(workers) < wanted:
-                    workers.append(_Worker(job))
+                    workers.append(_Worker(job, freest(cards, [worker.card for worker in workers])))
                 for worker in workers:
-                    if worker.item is None and worker.ready and queue:
-                        worker.give(queue.popleft(), items)
+                    if worker.ready and not worker.held and work.left:
+                        worker.give(work.take(most), items)
                 ready = wait([worker.pipe for worker in workers], timeout=_patience(workers, timeout_s))
                 for worker in list(workers):
                     if worker.pipe in ready:
@@ -144,28 +158,68 @@ class LocalExecutor:
                         else:
                             workers.remove(worker)
                             deaths += not worker.ready
-                            yield from self._bury(worker, queue, message.reason, deaths)
+                            if deaths >= STARTS:
+                                raise EvalkitError(
+                                    f"{message.reason} while it was starting; run with --workers 0 to see where"
+                                )
+                            yield from work.interrupted(
+                                worker.held, message.reason, self.attempts, worker.elapsed
+                            )
                     elif worker.overdue(timeout_s):
                         workers.remove(worker)
-                        yield worker.give_up(timeout_s)
+                        worker.stop()
+                        why = f"took longer than {timeout_s:g} s and was stopped"
+                        yield from work.interrupted(worker.held, why, 1, worker.elapsed)
         finally:
             for worker in workers:
                 worker.stop()
 
-    def _bury(
-        self, worker: _Worker, queue: deque[tuple[int, int]], why: str, deaths: int
+
+@dataclass
+class Work:
+    """Indices that are not finished: `fresh` ones in order, and `suspects` of interrupted chunks, to run alone.
+
+    Args:
+        fresh: indices in order.
+        together: items that the job takes at once.
+        chunk_s: work that a worker is given at once, in seconds, where handing over costs time; 0 where not.
+    """
+
+    fresh: deque[int]
+    together: int = 1
+    chunk_s: float = 0.0
+    suspects: deque[int] = field(default_factory=deque)
+    interruptions: dict[int, int] = field(default_factory=dict)
+    pace: float | None = None
+
+    @property
+    def left(self) -> int:
+        return len(self.fresh) + len(self.suspects)
+
+    def take(self, workers: int) -> tuple[int, ...]:
+        """The next chunk, never so large that another worker runs dry."""
+        if self.suspects:
+            return (self.suspects.popleft(),)
+        fitting = 1 if self.pace is None else int(self.chunk_s / max(self.pace, 1e-6))
+        size = max(1, min(max(fitting, self.together), _LARGEST_CHUNK, len(self.fresh) // (2 * workers)))
+        return tuple(self.fresh.popleft() for _ in range(size))
+
+    def learn(self, seconds: float) -> None:
+        """Follow how long an item takes."""
+        self.pace = seconds if self.pace is None else 0.9 * self.pace + 0.1 * seconds
+
+    def interrupted(
+        self, held: Sequence[int], why: str, tries: int, seconds: float = 0.0
     ) -> Iterator[Outcome]:
-        if worker.item is None:
-            if deaths >= STARTS:
-                raise EvalkitError(f"{why} while it was starting; run with --workers 0 to see where")
-            return
-        index, tries = worker.item
-        if tries < self.attempts:
-            queue.append((index, tries + 1))
-        else:
-            yield Outcome(
-                index, error=f"{why} {tries} times on this item", seconds=worker.elapsed, crashed=True
-            )
+        """Items of a worker that is gone: several are suspects, one is guilty after `tries` times."""
+        if len(held) == 1:
+            (index,) = held
+            times = self.interruptions[index] = self.interruptions.get(index, 0) + 1
+            if times >= tries:
+                repeated = f" {times} times on this item" if times > 1 else ""
+                yield Outcome(index, error=why + repeated, seconds=seconds, crashed=True)
+                return
+        self.suspects.extend(held)
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,27 +238,29 @@ class _Died:
 
 
 class _Worker:
-    """One child process and the item it holds.
+    """One child process, the card it computes on if there are several, and the items it holds.
 
     The child sends `_Opened` or `_CannotOpen` once, and then one `Outcome` an item.
     """
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, card: str | None = None) -> None:
+        self.card = card
+        environment = dict(os.environ) | ({} if card is None else {"CUDA_VISIBLE_DEVICES": card})
         context = _context()
         self.pipe, child = context.Pipe()
-        self.process = context.Process(target=_serve, args=(child, job, dict(os.environ)), daemon=True)
+        self.process = context.Process(target=_serve, args=(child, job, environment), daemon=True)
         # Inherited by the child, or by the server that forks it, before it imports anything that makes threads.
         with _environment(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1"):
             self.process.start()
         child.close()
         self.ready = False
-        self.item: tuple[int, int] | None = None
+        self.held: tuple[int, ...] = ()
         self._started = 0.0
 
-    def give(self, item: tuple[int, int], items: Sequence[Any]) -> None:
-        self.item, self._started = item, time.monotonic()
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # `_collect` will see the death
-            self.pipe.send((item[0], items[item[0]]))
+    def give(self, chunk: tuple[int, ...], items: Sequence[Any]) -> None:
+        self.held, self._started = chunk, time.monotonic()
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # `receive` will see the death
+            self.pipe.send([(index, items[index]) for index in chunk])
 
     def receive(self) -> Outcome | _Opened | _CannotOpen | _Died:
         """The next message of a readable pipe."""
@@ -215,24 +271,20 @@ class _Worker:
         if isinstance(message, _Opened):
             self.ready = True
         elif isinstance(message, Outcome):
-            self.item = None
+            self.held = tuple(index for index in self.held if index != message.index)
+            self._started = time.monotonic()
         return message
-
-    def give_up(self, timeout_s: float | None) -> Outcome:
-        """Stop a worker that is overdue."""
-        self.stop()
-        index, _ = self.item or (0, 0)
-        limit = timeout_s or 0.0
-        return Outcome(
-            index, error=f"took longer than {limit:g} s and was stopped", seconds=limit, crashed=True
-        )
 
     @property
     def elapsed(self) -> float:
         return time.monotonic() - self._started
 
+    def left(self, timeout_s: float) -> float:
+        """Seconds until the worker is overdue; items that are done together share their time."""
+        return timeout_s * len(self.held) - self.elapsed
+
     def overdue(self, timeout_s: float | None) -> bool:
-        return timeout_s is not None and self.item is not None and self.elapsed > timeout_s
+        return timeout_s is not None and bool(self.held) and self.left(timeout_s) < 0
 
     def obituary(self) -> str:
         self.process.join(5)
@@ -275,7 +327,7 @@ def unless_fatal(outcome: Outcome) -> Outcome:
 def _patience(workers: Sequence[_Worker], timeout_s: float | None) -> float | None:
     if timeout_s is None:
         return None
-    left = [timeout_s - worker.elapsed for worker in workers if worker.item is not None]
+    left = [worker.left(timeout_s) for worker in workers if worker.held]
     return max(0.0, min(left)) + 0.01 if left else None
 
 
@@ -311,10 +363,11 @@ def _serve(pipe: Connection, job: Job, environment: dict[str, str]) -> None:
     pipe.send(_Opened())
     while True:
         try:
-            index, item = pipe.recv()
+            chunk = pipe.recv()
         except (EOFError, OSError):
             return  # the driver is gone
-        pipe.send(attempt(job, index, item))
+        for outcome in attempts(job, chunk):
+            pipe.send(outcome)
 
 
 def _die_with_the_driver() -> None:
@@ -346,6 +399,25 @@ def attempt(job: Job, index: int, item: Any) -> Outcome:
             seconds=time.monotonic() - start,
             fatal=isinstance(error, RunError),
         )
+
+
+def attempts(job: Job, chunk: Sequence[tuple[int, Any]]) -> Iterator[Outcome]:
+    """Run the items of a chunk: together where the job can and there are several, else one after the other."""
+    together: Callable[[list[Any]], Iterator[tuple[int, Any]]] | None = getattr(job, "run_together", None)
+    if together is None or len(chunk) == 1:
+        for index, item in chunk:
+            yield attempt(job, index, item)
+        return
+    start = time.monotonic()
+    for position, result in together([item for _, item in chunk]):
+        # Items that are done together share their time: what was spent since the last outcome.
+        now = time.monotonic()
+        index, seconds, start = chunk[position][0], now - start, now
+        if isinstance(result, Exception):
+            fatal = isinstance(result, RunError)
+            yield Outcome(index, error=reason_of(result), seconds=seconds, fatal=fatal)
+        else:
+            yield Outcome(index, result, seconds=seconds)
 
 
 def reason_of(error: Exception) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evalkit.errors import RunError
+from evalkit.features.device import check_device, kind_of
 from evalkit.models.protocol import GenerationFailure, GenerationRequest, VideoModel
 from evalkit.runs.clips import store_clip
 from evalkit.runs.files import writing
@@ -31,7 +32,7 @@ def clip_row(clip: PlannedClip, ignored: frozenset[str] = frozenset(), **columns
 
     Args:
         clip: the planned clip.
-        ignored: parameters that the model does not use; those that were asked for are named in the row.
+        ignored: what the model does not use; what was asked for of that is named in the row.
         columns: what is known of the clip.
     """
     request = clip.request
@@ -44,7 +45,7 @@ def clip_row(clip: PlannedClip, ignored: frozenset[str] = frozenset(), **columns
             "width": request.width,
             "fps": str(request.fps),
             **thaw(request.params),
-            **({"ignored_params": unused} if (unused := sorted(ignored & request.params.keys())) else {}),
+            **({"ignored_params": unused} if (unused := sorted(ignored & request.asked)) else {}),
         }
         if request
         else {}
@@ -90,13 +91,19 @@ class GenerateJob:
     _loaded: bool = field(default=False, repr=False)
 
     @property
-    def needs_gpu(self) -> bool:
-        """Whether a cluster must give its workers a GPU."""
-        return self.device.startswith("cuda")
+    def gpu(self) -> str | None:
+        """How much of a GPU a worker takes: a model fills one unless the user says otherwise."""
+        return "whole" if kind_of(self.device) == "cuda" else None
 
     def open(self) -> None:
-        """Load the model's weights."""
+        """Load the model's weights.
+
+        Raises:
+            EvalkitError: the device is not in this machine.
+        """
         if not self._loaded:
+            if not getattr(self.model, "own_device", False):
+                check_device(self.device)
             self.model.load(self.device)
             self._loaded = True
 
@@ -201,9 +208,10 @@ class GenerateJob:
 
 def _peak_memory(device: str) -> int:
     """Largest memory use of this worker so far, in bytes: of the GPU, or resident memory on a CPU."""
-    if device.startswith("cuda"):
+    if kind_of(device) == "cuda":
         import torch
 
-        return int(torch.cuda.max_memory_allocated(device))
+        if torch.cuda.is_available():  # not for a program or service that computes elsewhere
+            return int(torch.cuda.max_memory_allocated(device))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024

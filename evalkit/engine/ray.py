@@ -12,16 +12,15 @@ import os
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-from evalkit.engine.executor import STARTS, Job, Outcome, attempt, one_thread, reason_of, unless_fatal
+from evalkit.engine.executor import STARTS, Job, Outcome, Work, attempts, one_thread, reason_of, unless_fatal
 from evalkit.errors import EvalkitError, MissingExtra
 
 __all__ = ["RayExecutor"]
 
 _CHUNK_S = 0.5
-_LARGEST_CHUNK = 64
 # Only jobs, items and rows pass through the object store; by itself Ray would take a third of the machine's memory.
 _STORE_BYTES = 256 << 20
 
@@ -33,13 +32,15 @@ class RayExecutor:
     Args:
         workers: actors. Fewer run while the cluster has no room for all of them.
         attempts: how often an item may kill its worker before it is given up.
-        gpus: GPUs of one worker, for jobs that compute on one; 0.5 lets two workers share a GPU.
+        gpus: GPUs of a worker that holds a model; 0.5 lets two workers share a card.
+        scoring_gpus: GPUs of a worker that holds metrics' networks, which are small beside a model.
         start_timeout_s: how long to wait for the first worker.
     """
 
     workers: int
     attempts: int = 2
     gpus: float = 1.0
+    scoring_gpus: float = 0.25
     start_timeout_s: float = 600.0
 
     def map(self, job: Job, items: Sequence[Any], *, timeout_s: float | None = None) -> Iterator[Outcome]:
@@ -55,8 +56,9 @@ class RayExecutor:
         """
         if not items:
             return
-        crew = _Crew(_connect(self.workers), job, self.gpus if getattr(job, "needs_gpu", False) else 0.0)
-        work = _Work(deque(range(len(items))))
+        share = {"whole": self.gpus, "shared": self.scoring_gpus}.get(getattr(job, "gpu", None) or "", 0.0)
+        crew = _Crew(_connect(self.workers), job, share)
+        work = Work(deque(range(len(items))), together=crew.together, chunk_s=_CHUNK_S)
         try:
             while work.left or any(worker.held for worker in crew.workers):
                 crew.fill(min(self.workers, work.left + sum(bool(worker.held) for worker in crew.workers)))
@@ -74,7 +76,11 @@ class RayExecutor:
             for worker in list(crew.workers):
                 crew.dismiss(worker)
 
-    def _hear(self, crew: _Crew, worker: _Worker, work: _Work) -> Iterator[Outcome]:
+    def has_gpu(self) -> bool:
+        """Whether a machine of the cluster has a GPU."""
+        return bool(_connect(self.workers).cluster_resources().get("GPU", 0))
+
+    def _hear(self, crew: _Crew, worker: _Worker, work: Work) -> Iterator[Outcome]:
         answer, death = crew.answer(worker)
         if death is not None:
             crew.dismiss(worker)
@@ -92,43 +98,6 @@ class RayExecutor:
             for outcome in answer:
                 work.learn(outcome.seconds)
                 yield unless_fatal(outcome)
-
-
-@dataclass
-class _Work:
-    """Indices that are not finished: `fresh` ones in order, and `suspects` of interrupted chunks, to run alone."""
-
-    fresh: deque[int]
-    suspects: deque[int] = field(default_factory=deque)
-    interruptions: dict[int, int] = field(default_factory=dict)
-    pace: float | None = None
-
-    @property
-    def left(self) -> int:
-        return len(self.fresh) + len(self.suspects)
-
-    def take(self, workers: int) -> tuple[int, ...]:
-        """The next chunk: about half a second of work, and never so much that another worker runs dry."""
-        if self.suspects:
-            return (self.suspects.popleft(),)
-        fitting = 1 if self.pace is None else int(_CHUNK_S / max(self.pace, 1e-6))
-        size = max(1, min(fitting, _LARGEST_CHUNK, len(self.fresh) // (2 * workers)))
-        return tuple(self.fresh.popleft() for _ in range(size))
-
-    def learn(self, seconds: float) -> None:
-        """Follow how long an item takes."""
-        self.pace = seconds if self.pace is None else 0.9 * self.pace + 0.1 * seconds
-
-    def interrupted(self, held: Sequence[int], why: str, tries: int) -> Iterator[Outcome]:
-        """Items of a worker that is gone: several are suspects, one is guilty after `tries` times."""
-        if len(held) == 1:
-            (index,) = held
-            times = self.interruptions[index] = self.interruptions.get(index, 0) + 1
-            if times >= tries:
-                repeated = f" {times} times on this item" if times > 1 else ""
-                yield Outcome(index, error=why + repeated, crashed=True)
-                return
-        self.suspects.extend(held)
 
 
 @dataclass(eq=False)
@@ -153,6 +122,7 @@ class _Crew:
         self.ray, self.job = ray, ray.put(job)
         self.workers: list[_Worker] = []
         self.deaths = 0
+        self.together: int = getattr(job, "together", 1)
         self._started = time.monotonic()
         # SPREAD: the workers of one machine fight for its memory while another one idles.
         self._actor = ray.remote(_Holder).options(
@@ -172,7 +142,9 @@ class _Crew:
         """Workers whose call is done, after waiting for one or until one is overdue."""
         busy = {worker.call: worker for worker in self.workers if worker.call is not None}
         now = time.monotonic()
-        patience = [] if timeout_s is None else [worker.since + timeout_s - now for worker in self._held()]
+        patience = (
+            [] if timeout_s is None else [self._due(worker, timeout_s) - now for worker in self._held()]
+        )
         if not any(worker.opened for worker in self.workers):
             left = self._started + start_timeout_s - now
             if left <= 0:
@@ -201,7 +173,13 @@ class _Crew:
 
     def overdue(self, timeout_s: float | None) -> list[_Worker]:
         now = time.monotonic()
-        return [worker for worker in self._held() if timeout_s is not None and now - worker.since > timeout_s]
+        return [
+            worker for worker in self._held() if timeout_s is not None and now > self._due(worker, timeout_s)
+        ]
+
+    def _due(self, worker: _Worker, timeout_s: float) -> float:
+        """When the worker is overdue; items that are done together share their time."""
+        return worker.since + timeout_s * (len(worker.held) if self.together > 1 else 1)
 
     def dismiss(self, worker: _Worker) -> None:
         self.workers.remove(worker)
@@ -226,7 +204,7 @@ class _Holder:
 
     def run(self, chunk: Sequence[tuple[int, Any]]) -> list[Outcome]:
         """Outcomes of a chunk."""
-        return [attempt(self.job, index, item) for index, item in chunk]
+        return list(attempts(self.job, chunk))
 
 
 def _connect(workers: int) -> Any:

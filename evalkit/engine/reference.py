@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from evalkit.engine.run import scored_on
 from evalkit.engine.score import metric_key
 from evalkit.engine.sets import feature_protocol
 from evalkit.errors import EvalkitError, RunError
 from evalkit.features.compute import FeaturePlan
+from evalkit.features.device import network_device
 from evalkit.metrics.reference import Reference, save_reference
 from evalkit.metrics.registry import is_set_metric, load_metric
 from evalkit.runs.feature_store import request_keys
@@ -48,7 +50,7 @@ def write_reference(
         raise EvalkitError(
             f"{metric_id} compares with no reference, so that no reference file can be made for it"
         )
-    if metric_key(metric, request_keys(FeaturePlan([metric]))) != record.key:
+    if metric_key(metric, request_keys(FeaturePlan([metric], network_device(scored_on(run))))) != record.key:
         raise RunError(
             f"{run.folder} computed the features of {metric_id} with other weights or another version than are "
             f"installed here; run: evalkit rescore {run.folder} --metrics {metric_id}"

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from evalkit.engine.device import resolve_device
 from evalkit.engine.executor import Executor, InlineExecutor, LocalExecutor, outcomes
 from evalkit.engine.generate import GenerateJob, clip_row
 from evalkit.engine.progress import Progress, Silent
@@ -17,8 +18,10 @@ from evalkit.engine.score import ScoreJob
 from evalkit.engine.scoring import score_clips
 from evalkit.engine.session import Session
 from evalkit.errors import EvalkitError, EvidenceError, MissingExtra, MissingWeights, RunError
+from evalkit.features.device import kind_of, network_device
 from evalkit.models.protocol import ModelInfo, VideoModel
 from evalkit.runs.environment import environment
+from evalkit.runs.files import refuse_url
 from evalkit.runs.manifest import MetricRecord
 from evalkit.runs.plan import Plan, PlannedClip, batches, plan_generation
 from evalkit.runs.store import Run, open_run
@@ -28,7 +31,10 @@ if TYPE_CHECKING:
     from evalkit.metrics.spec import ClipMetric, SetMetric
     from evalkit.suites.layouts import FolderScan
 
-__all__ = ["default_workers", "make_executor", "rescore", "run_model", "score_found"]
+# Clips that a worker scores together, by the kind of its device; the processor is as fast clip by clip.
+_TOGETHER = {"cuda": 16}
+
+__all__ = ["default_workers", "make_executor", "rescore", "run_model", "score_found", "scored_on"]
 
 
 def default_workers() -> int:
@@ -36,18 +42,38 @@ def default_workers() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def make_executor(engine: str, workers: int | None) -> Executor:
-    """The executor of `--engine` and `--workers`.
+def make_executor(
+    engine: str, workers: int | None, *, gpus: float | None = None, scoring_gpus: float | None = None
+) -> Executor:
+    """The executor of `--engine`, `--workers` and `--gpus-per-worker`.
+
+    Args:
+        engine: `local` or `ray`.
+        workers: None for one a core; a local model on a GPU then gets one worker a card.
+        gpus: on Ray, GPUs of a worker that holds a model; 1 where None.
+        scoring_gpus: on Ray, GPUs of a worker that holds metrics' networks; a quarter where None.
 
     Raises:
-        EvalkitError: an unknown engine or a wrong number of workers.
+        EvalkitError: an unknown engine, or a wrong number of workers or GPUs.
         MissingExtra: Ray is not installed.
     """
     count = default_workers() if workers is None else workers
     if count < 0:
         raise EvalkitError(f"--workers must be 0 (this process only) or more, got {count}")
+    shares = [share for share in (gpus, scoring_gpus) if share is not None]
+    for share in shares:
+        # Ray hands out parts of one card, or whole cards.
+        if share <= 0 or (share > 1 and share != int(share)):
+            raise EvalkitError(
+                f"--gpus-per-worker must be a part of a GPU (0.25) or a whole number of them, got {share:g}"
+            )
     if engine == "local":
-        return LocalExecutor(count) if count else InlineExecutor()
+        if shares:
+            raise EvalkitError(
+                "--gpus-per-worker is for --engine ray; local workers take the cards in turn: leave it out, and use "
+                "--workers to choose how many share them"
+            )
+        return LocalExecutor(count, model_a_card=workers is None) if count else InlineExecutor()
     if engine == "ray":
         import importlib.util
 
@@ -57,7 +83,11 @@ def make_executor(engine: str, workers: int | None) -> Executor:
             raise EvalkitError("--engine ray needs at least one worker; use --workers 1 or more")
         from evalkit.engine.ray import RayExecutor
 
-        return RayExecutor(count)
+        return RayExecutor(
+            count,
+            gpus=1.0 if gpus is None else gpus,
+            scoring_gpus=0.25 if scoring_gpus is None else scoring_gpus,
+        )
     raise EvalkitError(f"unknown engine {engine!r}; known: local, ray")
 
 
@@ -74,6 +104,7 @@ def run_model(
     executor: Executor | None = None,
     workers: int | None = None,
     device: str = "cpu",
+    score_device: str | None = None,
     timeout_s: float | None = None,
     progress: Progress | None = None,
     command: Sequence[str] = (),
@@ -91,7 +122,9 @@ def run_model(
         metrics: metric spec strings, or `default`, or `all`.
         reference: run folder, folder of clips or reference file that set metrics compare with.
         executor, workers: how work is spread; local processes by default.
-        device: where the model computes.
+        device: where the model computes: `cpu`, `cuda`, `cuda:N` or `auto`; a model that computes elsewhere
+            (`own_device`) is told this and judges for itself.
+        score_device: where the metrics' networks compute; as `device` where None.
         timeout_s: wall time a clip after which its worker is stopped and the clip fails.
         progress: where progress is shown.
         command: the command line, for the manifest.
@@ -100,6 +133,10 @@ def run_model(
     Raises:
         EvalkitError: wrong arguments. Clips and scores that fail are rows, not exceptions.
     """
+    executor = executor or make_executor("local", workers)
+    networks = resolve_device(score_device or device, executor) if score else "cpu"
+    if device == "auto" or not getattr(model, "own_device", False):
+        device = resolve_device(device, executor)
     plan = plan_generation(
         suite,
         model.info,
@@ -108,11 +145,13 @@ def run_model(
         overrides=overrides,
         kind="run" if score else "generate",
     )
-    job = _score_job(metrics, suite, out, reference, own_clips=True) if score else None
-    executor = executor or make_executor("local", workers)
+    job = _score_job(metrics, suite, out, reference, networks, own_clips=True) if score else None
     count = getattr(executor, "workers", 0)
     progress = progress or Silent()
-    with Session(out, plan, command, environment(device, count)) as session, progress:
+    environ = environment(device, count) | (
+        {"score_device": networks} if score and networks != device else {}
+    )
+    with Session(out, plan, command, environ) as session, progress:
         _generate(session, plan, model, device, executor, timeout_s, progress)
         if job is None:
             session.finalise([], [], generated_only=True)
@@ -130,6 +169,7 @@ def score_found(
     reference: Path | None = None,
     executor: Executor | None = None,
     workers: int | None = None,
+    device: str = "cpu",
     timeout_s: float | None = None,
     progress: Progress | None = None,
     command: Sequence[str] = (),
@@ -141,8 +181,10 @@ def score_found(
             and files without a prompt keep their rows.
         out: run folder.
         model: who made the clips, as far as known.
-        metrics, reference, executor, workers, timeout_s, progress, command: as in `run_model`.
+        metrics, reference, executor, workers, device, timeout_s, progress, command: as in `run_model`.
     """
+    executor = executor or make_executor("local", workers)
+    device = resolve_device(device, executor)
     clips = tuple(
         PlannedClip(
             prompt_id=clip.prompt.id,
@@ -157,11 +199,10 @@ def score_found(
     suite = scan.suite
     info = model or ModelInfo(id="existing clips", revision="unknown", own_shape=True)
     plan = Plan("score", suite, info, FrozenMapping({"layout": scan.layout}), clips)
-    job = _score_job(metrics, suite, out, reference, own_clips=False)
-    executor = executor or make_executor("local", workers)
+    job = _score_job(metrics, suite, out, reference, device, own_clips=False)
     progress = progress or Silent()
     with (
-        Session(out, plan, command, environment("cpu", getattr(executor, "workers", 0))) as session,
+        Session(out, plan, command, environment(device, getattr(executor, "workers", 0))) as session,
         progress,
     ):
         for clip in plan.clips:
@@ -180,6 +221,7 @@ def rescore(
     reference: Path | None = None,
     executor: Executor | None = None,
     workers: int | None = None,
+    device: str | None = None,
     timeout_s: float | None = None,
     progress: Progress | None = None,
     command: Sequence[str] = (),
@@ -190,6 +232,8 @@ def rescore(
         folder: a run folder.
         metrics: added to the metrics the run has; None for those alone.
         reference: as in `run_model`; None keeps the run's own.
+        device: where networks compute; None for where they did before, since features of another device have
+            another key and would all be computed again.
         executor, workers, timeout_s, progress, command: as in `run_model`.
 
     Raises:
@@ -205,26 +249,36 @@ def rescore(
     wanted = list(dict.fromkeys([*before, *(metrics or (() if before else ("default",)))]))
     if reference is None and run.manifest.reference is not None:
         reference = Path(run.manifest.reference["path"])
-    own = run.manifest.kind != "score"
-    job = _score_job(wanted, run.suite, folder, reference, own_clips=own)
     executor = executor or make_executor("local", workers)
+    device = resolve_device(device or scored_on(run), executor)
+    own = run.manifest.kind != "score"
+    job = _score_job(wanted, run.suite, folder, reference, device, own_clips=own)
     progress = progress or Silent()
-    environ = environment(run.manifest.environment.get("device", "cpu"), getattr(executor, "workers", 0))
+    environ = environment(device, getattr(executor, "workers", 0))
     with Session(folder, plan, command or run.manifest.command, environ) as session, progress:
         score_clips(session, plan, job, executor, timeout_s, progress, reference)
     return open_run(folder)
 
 
+def scored_on(run: Run) -> str:
+    """The device on which a run's metrics computed."""
+    recorded = run.manifest.environment
+    return str(recorded.get("score_device", recorded.get("device", "cpu")))
+
+
 def _score_job(
-    metrics: Sequence[str], suite: Suite, out: Path, reference: Path | None, *, own_clips: bool
+    metrics: Sequence[str], suite: Suite, out: Path, reference: Path | None, device: str, *, own_clips: bool
 ) -> ScoreJob:
     """The job, opened here first: wrong names, parameters and references are told before anything is made."""
     from evalkit.metrics.registry import load_metrics
 
     loaded = load_metrics(metrics)
-    if reference is not None and reference.is_file():
-        _check_reference(reference, loaded)
-    return ScoreJob(tuple(metrics), suite, out.resolve(), own_clips)
+    if reference is not None:
+        refuse_url(reference)
+        if reference.is_file():
+            _check_reference(reference, loaded)
+    together = _TOGETHER.get(kind_of(device), 1)
+    return ScoreJob(tuple(metrics), suite, out.resolve(), own_clips, network_device(device), together)
 
 
 def _check_reference(path: Path, metrics: Sequence[ClipMetric | SetMetric]) -> None:

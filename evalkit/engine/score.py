@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from evalkit.engine.prefetch import ahead, grouped
 from evalkit.errors import RunError, VideoError
-from evalkit.features.compute import ClipVector, FeaturePlan, TextFeatures, not_for, score_clip, vector_of
+from evalkit.features.compute import (
+    ClipVector,
+    FeaturePlan,
+    PendingClip,
+    TextFeatures,
+    not_for,
+    score_clip,
+    vector_of,
+)
+from evalkit.features.device import check_device, kind_of
 from evalkit.features.protocol import ClipRecord
 from evalkit.metrics.registry import load_metrics
 from evalkit.remote import local_copy
@@ -25,6 +36,11 @@ if TYPE_CHECKING:
     from evalkit.video import Video
 
 __all__ = ["ClipToScore", "Score", "ScoreJob", "ScoredRow", "metric_key"]
+
+# Decoded pixels that may wait for the networks: two clips of 64 frames at 720p, or hundreds of small ones.
+_AHEAD_BYTES = 384 << 20
+# Frames of small clips that are collected for one pass of a network.
+_FRAMES = 64
 
 Score = tuple[str, float | None, Sequence[float] | None, str | None, float | None]
 """(status, value, series, reason, elapsed_ms)"""
@@ -96,12 +112,17 @@ class ScoreJob:
         folder: the run's folder, for previews and features.
         own_clips: whether the clips are the run's own lossless copies, whose content is checked against
             their id.
+        device: where the metrics' networks compute.
+        together: clips that a worker is given at once, to be decoded ahead and to share passes of the networks. One
+            on the processor, where decoding and computing need the same core and small passes are the fastest.
     """
 
     metrics: Sequence[str]
     suite: Suite
     folder: Path
     own_clips: bool = True
+    device: str = "cpu"
+    together: int = 1
     _plan: FeaturePlan | None = field(default=None, repr=False)
     _texts: TextFeatures | None = field(default=None, repr=False)
     _store: FeatureFolder | None = field(default=None, repr=False)
@@ -109,11 +130,29 @@ class ScoreJob:
     def prepare(self) -> None:
         """Load metrics and extractors, enough for `keys` and `stored_vectors`."""
         if self._plan is None:
-            self._plan = FeaturePlan(load_metrics(self.metrics))
+            self._plan = FeaturePlan(load_metrics(self.metrics), self.device)
             self._store = FeatureFolder(self.folder / "features", self._plan)
 
+    @property
+    def gpu(self) -> str | None:
+        """How much of a GPU a worker takes: networks of metrics leave room for others."""
+        return "shared" if kind_of(self.device) == "cuda" else None
+
+    def for_workers(self, *, own_clips: bool) -> ScoreJob:
+        """The same job, with nothing loaded."""
+        return replace(self, own_clips=own_clips, _plan=None, _texts=None, _store=None)
+
     def open(self) -> None:
-        """Load metrics and extractors, and embed every prompt of the suite."""
+        """Load metrics and extractors, and embed every prompt of the suite.
+
+        Raises:
+            EvalkitError: the device is not in this machine.
+        """
+        check_device(self.device)
+        self.embed()
+
+    def embed(self) -> None:
+        """`open` for a driver, which needs no device of its own: texts are embedded on the processor."""
         self.prepare()
         if self._texts is None:
             texts = [prompt.text for prompt in self.suite.prompts]
@@ -137,36 +176,80 @@ class ScoreJob:
         Raises:
             RunError: the run's folder cannot be written.
         """
-        try:
-            with local_copy(item.row["path"]) as path:
-                return self._score(item, path)
-        except VideoError as error:
-            return ScoredRow(item.row | {"status": "failed", "error": str(error)})
+        clip = self._begin(item, decode=False)
+        with clip.files:
+            self.plan.compute(clip.pending, self._store)
+            return self._scored(clip)
 
-    def _score(self, item: ClipToScore, path: Path) -> ScoredRow:
-        """Score the clip that lies at `path`."""
-        reader = _Reader(item.row, self.own_clips, path)
-        wanted = [metric for metric in self.plan.clip_metrics if metric.spec.id in item.metrics]
-        sets = self.plan.set_metrics if item.set_features else ()
-        try:
-            note = self._preview(item, reader) if item.preview else None
-            if item.row["clip_id"] is None:
-                reader()
-            record = record_of(item.row | {"path": str(path)}, self.suite, self.own_clips)
-            telling = [metric for metric in wanted if not_for(metric, record) is None]
-            features = self.plan.clip_features(
-                reader,
-                record,
-                self._texts,
-                clip_id=item.row["clip_id"],
-                store=self._store,
-                wanted={*_requests(telling), *_requests(sets)},
-            )
-        except VideoError as error:
-            reason = str(error).replace(str(path), item.row["path"])
+    def run_together(self, items: Sequence[ClipToScore]) -> Iterator[tuple[int, ScoredRow | Exception]]:
+        """Score several clips: a thread decodes ahead, and frames of several clips share a pass of a network.
+
+        Whatever goes wrong stays with its clip.
+        """
+        begun = ahead(
+            items, lambda item: self._begin(item, decode=True), lambda clip: clip.bytes, _AHEAD_BYTES
+        )
+        with contextlib.closing(begun):
+            for group in grouped(enumerate(begun), lambda one: _frames(one[1]), _FRAMES):
+                yield from self._group(group)
+
+    def _group(
+        self, group: Sequence[tuple[int, _Begun | Exception]]
+    ) -> Iterator[tuple[int, ScoredRow | Exception]]:
+        clips = [clip for _, clip in group if isinstance(clip, _Begun)]
+        with contextlib.ExitStack() as files:
+            for clip in clips:
+                files.enter_context(clip.files)
+            try:
+                self.plan.compute([pending for clip in clips for pending in clip.pending], self._store)
+                results = [clip if isinstance(clip, Exception) else self._scored(clip) for _, clip in group]
+            except Exception as error:  # the folder is full: no clip's fault, and none can be kept
+                results = [error] * len(group)
+        yield from ((position, result) for (position, _), result in zip(group, results, strict=True))
+
+    def _begin(self, item: ClipToScore, *, decode: bool) -> _Begun:
+        """What comes before networks: open, look what is stored, decode if something must be computed."""
+        clip = _Begun(item)
+        with contextlib.ExitStack() as files:
+            try:
+                path = files.enter_context(local_copy(item.row["path"]))
+                clip.path, reader = path, _Reader(item.row, self.own_clips, path)
+                note = self._preview(item, reader) if item.preview else None
+                clip.notes = (note,) if note else ()
+                if item.row["clip_id"] is None:
+                    reader()
+                record = record_of(item.row | {"path": str(path)}, self.suite, self.own_clips)
+                sets = self.plan.set_metrics if item.set_features else ()
+                telling = [metric for metric in self._wanted(item) if not_for(metric, record) is None]
+                pending = self.plan.begin(
+                    record,
+                    self._texts,
+                    clip_id=item.row["clip_id"],
+                    store=self._store,
+                    wanted={*_requests(telling), *_requests(sets)},
+                )
+                pending.video = reader
+                if decode and pending.needed:
+                    clip.bytes = pending.pixels().frames.nbytes
+                clip.pending = (pending,)
+            except VideoError as error:
+                clip.error = error
+            clip.files = files.pop_all()
+        return clip
+
+    def _wanted(self, item: ClipToScore) -> list[ClipMetric]:
+        return [metric for metric in self.plan.clip_metrics if metric.spec.id in item.metrics]
+
+    def _scored(self, clip: _Begun) -> ScoredRow:
+        """The metrics' answers, once the features are there."""
+        item = clip.item
+        error = clip.error or next((pending.error for pending in clip.pending), None)
+        if error is not None:
+            reason = str(error) if clip.path is None else str(error).replace(str(clip.path), item.row["path"])
             return ScoredRow(item.row | {"status": "failed", "error": reason})
+        features = clip.pending[0].done()
         scores = {}
-        for metric in wanted:
+        for metric in self._wanted(item):
             scored = score_clip(metric, features)
             scores[metric.spec.id] = (
                 scored.status,
@@ -175,9 +258,10 @@ class ScoreJob:
                 scored.reason or None,
                 scored.elapsed_ms,
             )
+        sets = self.plan.set_metrics if item.set_features else ()
         vectors = {metric.spec.id: vector_of(metric, features) for metric in sets}
         lacking = {name: vector for name, vector in vectors.items() if vector.rows is None}
-        return ScoredRow(item.row, scores, lacking, (note,) if note else ())
+        return ScoredRow(item.row, scores, lacking, clip.notes)
 
     def _preview(self, item: ClipToScore, reader: _Reader) -> str | None:
         """Make the preview if there is none; a sentence when it cannot be made, which costs no score."""
@@ -230,6 +314,34 @@ class ScoreJob:
 
     def _has_preview(self, clip_id: str) -> bool:
         return all((self.folder / path).exists() for path in preview_paths(clip_id))
+
+
+@dataclass
+class _Begun:
+    """A clip that is open, decoded if need be, and not scored.
+
+    Args:
+        item: what was asked.
+        path: where it can be read on this machine.
+        pending: its features, one; empty where they cannot be had.
+        error: why not.
+        notes: as in `ScoredRow`.
+        bytes: of its pixels in memory.
+        files: temporary files that go when it is scored.
+    """
+
+    item: ClipToScore
+    path: Path | None = None
+    pending: tuple[PendingClip, ...] = ()
+    error: VideoError | None = None
+    notes: tuple[str, ...] = ()
+    bytes: int = 0
+    files: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+
+
+def _frames(clip: _Begun | Exception) -> int:
+    """Frames that networks will see; none of a clip whose features are stored."""
+    return clip.pending[0].record.num_frames if isinstance(clip, _Begun) and clip.bytes else 0
 
 
 def _requests(metrics: Sequence[ClipMetric | SetMetric]) -> Iterator[FeatureRequest]:

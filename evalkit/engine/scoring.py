@@ -54,7 +54,7 @@ def score_clips(
             items.append(item)
     if items:
         progress.stage("Scoring", len(plan.clips), len(plan.clips) - len(items))
-        job.open()
+        job.embed()
         for item, scored in _scored(session, job, executor, items, timeout_s, progress):
             session.add_scores(scored, clip_keys)
             vectors[item.key] = {
@@ -98,7 +98,7 @@ def _scored(
     progress: Progress,
 ) -> Iterator[tuple[ClipToScore, ScoredRow]]:
     """What scoring gave, whole or in parts; an item that crashed gives failed scores with the reason."""
-    worker_job = ScoreJob(job.metrics, job.suite, job.folder, job.own_clips)
+    worker_job = job.for_workers(own_clips=job.own_clips)
     seen = set()
     for item, outcome in outcomes(executor, worker_job, items, timeout_s, ClipToScore.parts):
         yield item, outcome.result or _failed(item, outcome, session.clips.get(item.key), job)
@@ -139,8 +139,8 @@ def _score_reference(
     ]
     if items:
         progress.stage("Reading the reference", len(rows), len(rows) - len(items))
-        job.open()
-        worker_job = ScoreJob(job.metrics, job.suite, job.folder, own_clips=False)
+        job.embed()
+        worker_job = job.for_workers(own_clips=False)
         for item, outcome in outcomes(executor, worker_job, items, timeout_s, lambda item: [item]):
             scored = outcome.result or ScoredRow(item.row | {"status": "failed", "error": outcome.error})
             session.add_reference(scored.row)
@@ -239,4 +239,5 @@ def _speaker(job: ScoreJob, request: Any) -> str:
         return f"missing: {job.plan.problems[request].reason}"
     spec = job.plan.specs[request]
     weights = f", weights {spec.weights_digest[:16]}" if spec.weights_digest else ""
-    return f"{spec.title} (version {spec.version}{weights})"
+    device = f", on {spec.device}" if spec.device != "cpu" else ""
+    return f"{spec.title} (version {spec.version}{weights}{device})"

@@ -15,7 +15,7 @@ from evalkit import __version__
 from evalkit.engine.generate import clip_row
 from evalkit.errors import RunError, VideoError
 from evalkit.remote import is_url, local_copy
-from evalkit.runs.files import writing
+from evalkit.runs.files import refuse_url, writing
 from evalkit.runs.journal import JOURNAL, Journal, read_journal
 from evalkit.runs.manifest import (
     MANIFEST,
@@ -75,6 +75,7 @@ class Session:
     def __enter__(self) -> Session:
         from filelock import FileLock, Timeout
 
+        refuse_url(self.folder)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._stack.enter_context(FileLock(self.folder / ".lock", timeout=0))

@@ -43,6 +43,7 @@ __all__ = [
     "ClipVector",
     "FeaturePlan",
     "FeatureStore",
+    "PendingClip",
     "ScoredClip",
     "TextFeatures",
     "score_clip",
@@ -106,18 +107,51 @@ class TextFeatures:
     unsuited: Mapping[tuple[FeatureRequest, str], FeatureProblem] = field(default_factory=dict)
 
 
+@dataclass
+class PendingClip:
+    """A clip on its way to `ClipFeatures`.
+
+    Args:
+        record, texts, clip_id: as in `FeaturePlan.clip_features`.
+        features, problems: what is there, and why something will not be.
+        needed: what must be computed.
+        video: the clip, or a function that decodes it; set before `FeaturePlan.compute` if anything is needed.
+        error: why the clip cannot be decoded.
+    """
+
+    record: ClipRecord
+    texts: TextFeatures
+    clip_id: str
+    features: dict[FeatureRequest, Tensors]
+    problems: dict[FeatureRequest, FeatureProblem]
+    needed: set[FeatureRequest]
+    video: Video | Callable[[], Video] | None = None
+    error: VideoError | None = None
+
+    def pixels(self) -> Video:
+        """The decoded clip."""
+        if not hasattr(self.video, "frames"):
+            self.video = cast("Callable[[], Video]", self.video)()
+        return cast("Video", self.video)
+
+    def done(self) -> ClipFeatures:
+        """What metrics look at."""
+        return ClipFeatures(self.record, self.features, self.texts.by_request, self.problems)
+
+
 class FeaturePlan:
     """The features that a set of metrics needs, in an order in which they can be computed.
 
     Args:
         metrics: clip metrics and set metrics, with distinct ids.
+        device: where networks compute, see `evalkit.features.device`; keys name it.
 
     Raises:
         EvalkitError: extractors require each other in a circle.
     """
 
-    def __init__(self, metrics: Iterable[ClipMetric | SetMetric]) -> None:
-        self.metrics = tuple(metrics)
+    def __init__(self, metrics: Iterable[ClipMetric | SetMetric], device: str = "cpu") -> None:
+        self.metrics, self.device = tuple(metrics), device
         self.problems: dict[FeatureRequest, FeatureProblem] = {}
         self.extractors: dict[FeatureRequest, Extractor] = {}
         self.specs: dict[FeatureRequest, ExtractorSpec] = {}
@@ -149,7 +183,7 @@ class FeaturePlan:
 
     def _resolve(self, request: FeatureRequest) -> tuple[FeatureRequest, ...]:
         try:
-            extractor = load_extractor(request)
+            extractor = load_extractor(request, self.device)
             self.specs[request] = extractor.spec
         except Exception as error:  # a plugin may fail in any way; only its own metrics suffer
             self.problems[request] = problem_of(error)
@@ -244,31 +278,77 @@ class FeaturePlan:
         Raises:
             VideoError: the clip cannot be decoded.
         """
+        clip = self.begin(record, texts, clip_id=clip_id, store=store, wanted=wanted)
+        clip.video = video
+        self.compute([clip], store)
+        if clip.error is not None:
+            raise clip.error
+        return clip.done()
+
+    def begin(
+        self,
+        record: ClipRecord,
+        texts: TextFeatures | None = None,
+        *,
+        clip_id: str = "",
+        store: FeatureStore | None = None,
+        wanted: Iterable[FeatureRequest] | None = None,
+    ) -> PendingClip:
+        """What is known of a clip's features without its pixels; arguments as in `clip_features`.
+
+        `compute` does the rest, of one clip or of several together.
+        """
         texts = texts or TextFeatures()
         features: dict[FeatureRequest, Tensors] = {}
         problems: dict[FeatureRequest, FeatureProblem] = {**self.problems, **texts.problems}
-        asked = tuple(self.wanted if wanted is None else wanted)
         self._add_texts(record, texts, features, problems)
+        asked = tuple(self.wanted if wanted is None else wanted)
         needed = self._missing(asked, features, problems, store, clip_id)
-        for request in (request for request in self.order if request in needed):
-            extractor, spec = self.extractors[request], self.specs[request]
-            broken = next((problems[need] for need in extractor.requires if need in problems), None)
-            if broken is not None:
+        for request in self.order:  # what reads a missing feature is missing too, and no reason to decode
+            if request in needed and (broken := self._broken(request, problems)) is not None:
                 problems[request] = broken
+                needed.remove(request)
+        return PendingClip(record, texts, clip_id, features, problems, needed)
+
+    def compute(self, clips: Sequence[PendingClip], store: FeatureStore | None = None) -> None:
+        """Compute what the clips lack, one feature after the other.
+
+        An extractor with `extract_many` sees all of them at once, so that frames of several clips share a pass of
+        its network. What goes wrong stays with its clip: as a problem of the feature, or as `error` of a clip that
+        cannot be decoded.
+        """
+        for request in self.order:
+            extractor = self.extractors.get(request)
+            ready: list[tuple[PendingClip, Video, dict[FeatureRequest, Tensors]]] = []
+            for clip in clips:
+                if request not in clip.needed or clip.error is not None or extractor is None:
+                    continue
+                broken = self._broken(request, clip.problems)
+                if broken is not None:
+                    clip.problems[request] = broken
+                    continue
+                try:
+                    video = clip.pixels()
+                except VideoError as error:
+                    clip.error = error
+                    continue
+                ready.append((clip, video, {need: clip.features[need] for need in extractor.requires}))
+            if extractor is None or not ready:
                 continue
-            if not hasattr(video, "frames"):
-                video = video()
-            try:
-                inputs = {need: features[need] for need in extractor.requires}
-                features[request] = extractor.extract(cast("Video", video), inputs)
-            except VideoError:
-                raise
-            except Exception as error:
-                problems[request] = problem_of(error)
-                continue
-            if store is not None and spec.cached:
-                store.put(request, spec, clip_id, features[request])
-        return ClipFeatures(record, features, texts.by_request, problems)
+            for (clip, _, _), result in zip(ready, _extracted(extractor, ready), strict=True):
+                if isinstance(result, VideoError):
+                    clip.error = result
+                elif isinstance(result, Exception):
+                    clip.problems[request] = problem_of(result)
+                else:
+                    clip.features[request] = result
+                    if store is not None and self.specs[request].cached:
+                        store.put(request, self.specs[request], clip.clip_id, result)
+
+    def _broken(
+        self, request: FeatureRequest, problems: Mapping[FeatureRequest, FeatureProblem]
+    ) -> FeatureProblem | None:
+        return next((problems[need] for need in self.extractors[request].requires if need in problems), None)
 
     def _add_texts(
         self,
@@ -292,6 +372,25 @@ class FeaturePlan:
                     "failed",
                     f"the prompt {record.prompt.id!r} is not among the texts that text_features() was given",
                 )
+
+
+def _extracted(
+    extractor: Extractor, clips: Sequence[tuple[PendingClip, Video, Mapping[FeatureRequest, Tensors]]]
+) -> list[Tensors | Exception]:
+    """One feature of every clip, or what went wrong with it."""
+    together: Callable[..., list[Tensors | Exception]] | None = getattr(extractor, "extract_many", None)
+    if together is not None and len(clips) > 1:
+        try:
+            return together([video for _, video, _ in clips], [inputs for _, _, inputs in clips])
+        except Exception:  # memory that ran out, a clip that no other should suffer from: each for itself
+            pass
+    results: list[Tensors | Exception] = []
+    for _, video, inputs in clips:
+        try:
+            results.append(extractor.extract(video, inputs))
+        except Exception as error:
+            results.append(error)
+    return results
 
 
 def problem_of(error: Exception) -> FeatureProblem:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from evalkit.errors import EvalkitError, NotApplicable
+from evalkit.features.device import Placed, kind_of, on_device
 from evalkit.features.pixels import bounded_size
 from evalkit.features.protocol import ExtractorSpec, FeatureRequest
 from evalkit.features.requests import LUMA
@@ -22,7 +23,7 @@ __all__ = ["Flow", "FlowLeap", "dis_flow"]
 _PRESETS = ("ultrafast", "fast", "medium")
 
 
-class Flow:
+class Flow(Placed):
     """Dense flow by OpenCV's DIS on luma (default), or by torchvision's RAFT on RGB.
 
     Args:
@@ -59,6 +60,10 @@ class Flow:
 
         return load_raft(self.network, self.checkpoint)
 
+    @cached_property
+    def _network(self) -> Callable[..., list[torch.Tensor]]:
+        return on_device(self._raft[0], self._raft[0], self.device)
+
     @property
     def spec(self) -> ExtractorSpec:
         """Identity of the extractor; loads RAFT's weights.
@@ -82,6 +87,7 @@ class Flow:
                 if dis
                 else "Teed & Deng, RAFT, ECCV 2020"
             ),
+            device="cpu" if dis else kind_of(self.device),
         )
 
     def extract(
@@ -107,7 +113,7 @@ class Flow:
         height, width = subject.frames.shape[-2:]
         size = bounded_size(height, width, self.short_side)
         pixels = torch.nn.functional.interpolate(subject.frames.float(), size=size, mode="area")
-        forward, backward = raft_flow(pixels, self._raft[0])
+        forward, backward = raft_flow(pixels, self._network)
         return {"forward": forward, "backward": backward}
 
 

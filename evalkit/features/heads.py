@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 
 from evalkit.errors import EvalkitError
+from evalkit.features.device import Placed, kind_of, on_device
 from evalkit.features.protocol import ExtractorSpec, FeatureRequest
 from evalkit.features.requests import image_request
 from evalkit.weights import file_digest, load_state, locate
@@ -93,7 +94,7 @@ class Aesthetic:
         return {"ratings": features @ weight + bias}
 
 
-class Quality:
+class Quality(Placed):
     """Technical quality by MUSIQ: `{"ratings": float32 (T,)}` on the scale of its training set.
 
     Frames whose longer side exceeds 512 are reduced to it, as VBench does.
@@ -114,6 +115,10 @@ class Quality:
         path = locate("musiq-spaq", self.checkpoint)
         return load_musiq(path), file_digest(path)
 
+    @cached_property
+    def _forward(self) -> Callable[[torch.Tensor], torch.Tensor]:
+        return on_device(self._loaded[0], self._loaded[0], self.device)
+
     @property
     def spec(self) -> ExtractorSpec:
         """Identity of the extractor; loads the network.
@@ -129,6 +134,7 @@ class Quality:
             weights_digest=self._loaded[1],
             preprocessing=f"longer side at most {_LONGER_SIDE}, bilinear antialiased, float32",
             citation="Ke et al., MUSIQ, ICCV 2021; converted weights of IQA-PyTorch",
+            device=kind_of(self.device),
         )
 
     def extract(
@@ -145,5 +151,5 @@ class Quality:
                 if scale < 1:
                     size = (int(scale * height), int(scale * width))
                     pixels = torch.nn.functional.interpolate(pixels, size, mode="bilinear", antialias=True)
-                ratings.append(self._loaded[0](pixels / 255))
-        return {"ratings": torch.cat(ratings).float().clone()}
+                ratings.append(self._forward(pixels / 255))
+        return {"ratings": torch.cat(ratings).float().cpu().clone()}

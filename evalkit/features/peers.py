@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from evalkit.errors import NotApplicable
+from evalkit.features.device import Placed, kind_of, on_device
 from evalkit.features.protocol import ExtractorSpec, FeatureRequest
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ _UPDATES = 20
 _SMALLEST = 128
 
 
-class _Raft:
+class _Raft(Placed):
     """RAFT-large as trained on FlyingThings, 20 updates, on pictures padded to multiples of 8.
 
     Args:
@@ -44,6 +45,10 @@ class _Raft:
 
         return load_raft("raft_large", self.checkpoint, weights=_RAFT)
 
+    @cached_property
+    def _network(self) -> Callable[..., list[torch.Tensor]]:
+        return on_device(self._loaded[0], self._loaded[0], self.device)
+
     @property
     def spec(self) -> ExtractorSpec:
         """Identity of the extractor; loads the network.
@@ -59,6 +64,7 @@ class _Raft:
             weights_digest=self._loaded[1],
             preprocessing=self.preprocessing,
             citation="Teed & Deng, RAFT, ECCV 2020; weights raft-things through torchvision",
+            device=kind_of(self.device),
         )
 
     def _padded(self, frames: torch.Tensor) -> torch.Tensor:
@@ -75,10 +81,10 @@ class _Raft:
     def _flow(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
         """Flow of pictures on the scale that the peer feeds, `(1, 2, h, w)`; RAFT itself maps 0..255 to -1..1."""
         with torch.inference_mode():
-            flow: torch.Tensor = self._loaded[0](
+            flow: torch.Tensor = self._network(
                 first / 127.5 - 1, second / 127.5 - 1, num_flow_updates=_UPDATES
             )[-1]
-        return flow.clone()
+        return flow.cpu().clone()
 
 
 class VBenchMotion(_Raft):
@@ -141,7 +147,7 @@ class EvalCrafterWarp(_Raft):
         return {"error": torch.cat(errors).float()}
 
 
-class EvalCrafterClip:
+class EvalCrafterClip(Placed):
     """CLIP features of frames as EvalCrafter feeds them: squeezed to 224 x 224, 0..255, not normalised.
 
     `{"features": float32 (T, D)}`.
@@ -165,6 +171,10 @@ class EvalCrafterClip:
 
         return load_clip(self.network, self.checkpoint)
 
+    @cached_property
+    def _forward(self) -> Callable[[torch.Tensor], torch.Tensor]:
+        return on_device(self._loaded[0], self._loaded[0].encode_image, self.device)
+
     @property
     def spec(self) -> ExtractorSpec:
         """Identity of the extractor; loads the network.
@@ -180,6 +190,7 @@ class EvalCrafterClip:
             weights_digest=self._loaded[1],
             preprocessing=f"squeezed, bilinear{' on 8 bits' if self.rounded else ''}, 0..255 without normalisation",
             citation="Liu et al., EvalCrafter, CVPR 2024, code commit 1275bda",
+            device=kind_of(self.device),
         )
 
     def extract(
@@ -202,5 +213,5 @@ class EvalCrafterClip:
                 subject.frames.float(), (side, side), mode="bilinear", align_corners=False
             )
         with torch.inference_mode():
-            parts = [self._loaded[0].encode_image(part) for part in torch.split(frames, 4)]
-        return {"features": torch.cat(parts).float().clone()}
+            parts = [self._forward(part) for part in torch.split(frames, 4)]
+        return {"features": torch.cat(parts).float().cpu().clone()}

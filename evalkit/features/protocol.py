@@ -54,6 +54,7 @@ class ExtractorSpec:
         preprocessing: resize, crop, normalisation and dtype in words; part of the key.
         cached: whether results are stored on disk. False for what is large and cheap (frames, flow).
         citation: where the network comes from.
+        device: kind of device its network computes on; a GPU's numbers have another key than the processor's.
     """
 
     id: str
@@ -64,6 +65,7 @@ class ExtractorSpec:
     preprocessing: str = ""
     cached: bool = True
     citation: str = ""
+    device: str = "cpu"
 
 
 @runtime_checkable
@@ -72,6 +74,10 @@ class Extractor(Protocol):
 
     A constructor or `spec` may raise `MissingWeights` or `MissingExtra`: the metrics that need the feature
     are then `skipped` with that reason.
+
+    An extractor whose network may compute on a GPU has `place(device)`, see `evalkit.features.device.Placed`.
+    One whose network may see frames of several clips in a pass has `extract_many(subjects, inputs)`, which gives for
+    each clip what `extract` would return or raise.
     """
 
     @property

@@ -37,8 +37,12 @@ EXTRACTORS = Registry(
 
 
 @lru_cache(maxsize=64)
-def load_extractor(request: FeatureRequest) -> Extractor:
-    """The extractor of a request. One instance a process, so that a network is loaded once.
+def load_extractor(request: FeatureRequest, device: str = "cpu") -> Extractor:
+    """The extractor of a request. One instance a process and device, so that a network is loaded once.
+
+    Args:
+        request: name and parameters.
+        device: where its network computes, if it has one that can be moved; the others stay on the processor.
 
     Raises:
         UnknownName: no extractor of this name.
@@ -47,8 +51,12 @@ def load_extractor(request: FeatureRequest) -> Extractor:
     """
     factory = EXTRACTORS.load(request.extractor)
     try:
-        return cast(Extractor, factory(**dict(request.params)))
+        extractor = cast(Extractor, factory(**dict(request.params)))
     except TypeError as error:
         raise EvalkitError(
             f"extractor {request.extractor!r} cannot be made from {dict(request.params)}: {error}"
         ) from error
+    place = getattr(extractor, "place", None)
+    if place is not None and device != "cpu":
+        place(device)
+    return extractor

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
 
 from evalkit.errors import EvalkitError, NotApplicable
+from evalkit.features.device import Placed, kind_of, on_device
 from evalkit.features.networks.video import VideoNetwork, load_video_network, prepare_window
 from evalkit.features.protocol import ExtractorSpec, FeatureRequest
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["Video"]
 
 
-class Video:
+class Video(Placed):
     """Embeds the first `frames` frames, every `stride`-th: `{"features": float32 (1, D)}`.
 
     Args:
@@ -49,6 +50,11 @@ class Video:
         """The network; loaded on first use."""
         return load_video_network(self.network, self.checkpoint, self.preset)
 
+    @cached_property
+    def _forward(self) -> Callable[[torch.Tensor], torch.Tensor]:
+        module, forward = self.loaded.module, self.loaded.forward
+        return forward if module is None else on_device(module, forward, self.device)
+
     @property
     def spec(self) -> ExtractorSpec:
         """Identity of the extractor; loads the network."""
@@ -60,6 +66,7 @@ class Video:
             weights_digest=self.loaded.digest,
             preprocessing=f"{self.loaded.name}/{self.loaded.preprocessing}/{self.frames}f-s{self.stride}-first",
             citation=self.loaded.citation,
+            device="cpu" if self.loaded.module is None else kind_of(self.device),
         )
 
     def extract(
@@ -79,4 +86,4 @@ class Video:
             )
         window = subject.frames[: needed : self.stride]
         with torch.inference_mode():
-            return {"features": self.loaded.forward(prepare_window(window, self.loaded)).float().clone()}
+            return {"features": self._forward(prepare_window(window, self.loaded)).float().cpu().clone()}

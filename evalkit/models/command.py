@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, ClassVar
 
 from evalkit.errors import EvalkitError, VideoError
 from evalkit.models.protocol import GenerationFailure, GenerationRequest, ModelInfo
@@ -50,6 +50,8 @@ class CommandModel:
         num_frames, height, width, fps: the program's own shape, used unless the prompt or the command line says another.
         own_shape: True when clips come in whatever shape the program likes.
     """
+
+    own_device: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import importlib.util
 import json
-import re
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from evalkit.errors import EvalkitError, MissingWeights
 from evalkit.models.diffusers_checkpoint import FRAME_NAMES, RATE_NAMES, Checkpoint, import_diffusers
 from evalkit.models.frames import video_from_frames
-from evalkit.models.protocol import GenerationFailure, GenerationRequest, ModelInfo
+from evalkit.models.protocol import WEIGHTED, GenerationFailure, GenerationRequest, ModelInfo
 from evalkit.suites.prompt import FrozenMapping, thaw
 
 if TYPE_CHECKING:
@@ -25,7 +24,6 @@ __all__ = ["DiffusersModel"]
 _DTYPES = ("auto", "float32", "float16", "bfloat16")
 _OFFLOADS = ("none", "model", "sequential")
 _OURS = {"prompt", "negative_prompt", "generator", "output_type", "return_dict", "height", "width"}
-_WEIGHTED = re.compile(r"\(([^():]+):\s*\d*\.?\d+\)")
 
 
 class DiffusersModel:
@@ -239,7 +237,7 @@ class DiffusersModel:
             elif ignored_as is not None:
                 self._ignored.add(ignored_as)
 
-        texts = [_WEIGHTED.sub(r"\1", request.prompt) for request in requests]
+        texts = [WEIGHTED.sub(r"\1", request.prompt) for request in requests]
         if any(text != request.prompt for text, request in zip(texts, requests, strict=True)):
             self._ignored.add("prompt_weights")
         give(["prompt"], _one_or_list(texts), "prompt")

@@ -24,7 +24,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from evalkit.errors import EvalkitError, VideoError
 from evalkit.models.http_client import Client, HttpError
@@ -64,6 +64,8 @@ class HttpModel:
         max_bytes: largest clip that is downloaded.
         revision: refuse to talk to a service of another revision.
     """
+
+    own_device: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -6,6 +6,7 @@ A model is a class whose constructor takes keyword parameters only and does no w
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -16,7 +17,10 @@ from evalkit.suites.prompt import FrozenMapping
 if TYPE_CHECKING:
     from evalkit.video import Video
 
-__all__ = ["GenerationFailure", "GenerationRequest", "ModelInfo", "VideoModel"]
+# `(red:1.3)`, the common way to weigh words of a prompt.
+WEIGHTED = re.compile(r"\(([^():]+):\s*\d*\.?\d+\)")
+
+__all__ = ["WEIGHTED", "GenerationFailure", "GenerationRequest", "ModelInfo", "VideoModel"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +81,16 @@ class GenerationRequest:
     prompt_id: str = ""
     sample_index: int = 0
 
+    @property
+    def asked(self) -> frozenset[str]:
+        """Everything that this request asks for, by the names that `VideoModel.ignored_params` may give it."""
+        names = {"prompt", "seed", "num_frames", "height", "width", "fps", *self.params}
+        if self.negative_prompt:
+            names.add("negative_prompt")
+        if WEIGHTED.search(self.prompt):
+            names.add("prompt_weights")
+        return frozenset(names)
+
 
 @dataclass(frozen=True, slots=True)
 class GenerationFailure:
@@ -93,7 +107,11 @@ class GenerationFailure:
 
 @runtime_checkable
 class VideoModel(Protocol):
-    """Makes clips. `evalkit.testing.check_model` tells whether a class honours this contract."""
+    """Makes clips. `evalkit.testing.check_model` tells whether a class honours this contract.
+
+    A model that computes elsewhere (another program, a service) may say `own_device = True`: whether the device that was
+    asked for is there is then not evalkit's to check.
+    """
 
     @property
     def info(self) -> ModelInfo:
@@ -102,7 +120,7 @@ class VideoModel(Protocol):
 
     @property
     def ignored_params(self) -> frozenset[str]:
-        """Names of `GenerationRequest.params` seen so far that this model does not use."""
+        """Names among `GenerationRequest.asked` seen so far that this model does not use, `seed` say."""
         ...
 
     def load(self, device: str) -> None:

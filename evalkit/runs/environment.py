@@ -23,10 +23,26 @@ def environment(device: str, workers: int) -> dict[str, Any]:
         "processor": _processor(),
         "cores": os.cpu_count(),
         "device": device,
+        **_gpu(device),
         "workers": workers,
         "packages": {name: version for name in _PACKAGES if (version := _version(name))},
         "decoder": _decoder(),
         **_checkout(),
+    }
+
+
+def _gpu(device: str) -> dict[str, str]:
+    """A GPU's name and the libraries that compute on it; nothing where only a cluster's other machines have one."""
+    if not device.startswith("cuda"):
+        return {}
+    import torch
+
+    if not torch.cuda.is_available():
+        return {}
+    return {
+        "gpu": torch.cuda.get_device_name(device),
+        "cuda": str(torch.version.cuda or torch.version.hip),
+        "cudnn": str(torch.backends.cudnn.version()),  # type: ignore[no-untyped-call]
     }
 
 

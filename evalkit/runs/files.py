@@ -6,6 +6,7 @@ import contextlib
 import errno
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,10 +14,27 @@ from typing import Any
 
 from evalkit.errors import RunError
 
-__all__ = ["atomic_path", "fsync_folder", "write_json", "write_text", "writing"]
+__all__ = ["atomic_path", "fsync_folder", "refuse_url", "write_json", "write_text", "writing"]
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _REFUSED = {errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
+
+
+def refuse_url(folder: Path) -> None:
+    """Tell someone who gave a URL for a folder what is possible, before a folder named `s3:` is made.
+
+    Raises:
+        RunError: the path was a URL.
+    """
+    # A path has lost one of the slashes.
+    if re.match(r"[a-z][a-z0-9+.-]+:/", folder.as_posix()):
+        scheme, _, rest = folder.as_posix().partition(":/")
+        url = f"{scheme}://{rest.lstrip('/')}"
+        raise RunError(
+            f"{url} is a URL, and a run is made and changed in a folder only: a store has no locks and no renames. "
+            f"Make it in a folder and store it with `evalkit export RUN --layout run --out {url}`; `evalkit compare` "
+            f"reads it there, and for all else `evalkit export {url} --layout run --out FOLDER` fetches it"
+        )
 
 
 @contextlib.contextmanager

@@ -57,6 +57,8 @@ def feature_key(spec: ExtractorSpec, request: FeatureRequest, inputs: Sequence[s
             "preprocessing": spec.preprocessing,
             "params": list(map(list, request.params)),
             "inputs": sorted(inputs),
+            # Left out on the processor, where every key of before stays what it was.
+            **({"device": spec.device} if spec.device != "cpu" else {}),
         }
     )
 

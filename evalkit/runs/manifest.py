@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from evalkit.errors import RunError
-from evalkit.runs.files import write_json
+from evalkit.runs.files import refuse_url, write_json
 
 __all__ = [
     "MANIFEST",
@@ -134,6 +134,7 @@ def read_manifest(folder: Path) -> Manifest:
     Raises:
         RunError: there is none, or it is damaged or of another version.
     """
+    refuse_url(folder)
     path = folder / MANIFEST
     if not path.is_file():
         what = "is not a run folder: it has no manifest.json" if folder.is_dir() else "does not exist"

@@ -175,6 +175,24 @@ class Miscounting(Toy):
         return super().generate(requests)[: max(1, len(requests) - 1)]
 
 
+class Sharing:
+    """A job on a share of a GPU; says which process ran an item, which card it saw, and how many workers had opened."""
+
+    gpu = "whole"
+
+    def __init__(self, folder: Path, workers: int) -> None:
+        self.folder, self.workers = folder, workers
+
+    def open(self) -> None:
+        (self.folder / str(os.getpid())).touch()
+
+    def run(self, item: int) -> tuple[int, str | None, int]:
+        give_up = time.monotonic() + 300  # workers may take long to start
+        while len(list(self.folder.iterdir())) < self.workers and time.monotonic() < give_up:
+            time.sleep(0.01)
+        return os.getpid(), os.environ.get("CUDA_VISIBLE_DEVICES"), len(list(self.folder.iterdir()))
+
+
 class KillsItsNode:
     """A job whose first item on the machine `victim` kills that machine's Ray daemon; other machines wait for that."""
 

@@ -167,11 +167,21 @@ def test_a_disk_that_fills_up_or_turns_read_only_stops_the_run_and_loses_nothing
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("stage", ["clip", "feature", "journal", "table"])
-def test_no_space_at_any_stage_stops_the_run_and_the_next_one_completes_it(
-    stage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("stage", "code", "said"),
+    [
+        ("clip", errno.ENOSPC, r"No space left on device.*free some space"),
+        ("feature", errno.ENOSPC, r"No space left on device.*free some space"),
+        ("journal", errno.ENOSPC, r"No space left on device.*free some space"),
+        ("table", errno.ENOSPC, r"No space left on device.*free some space"),
+        ("clip", errno.EROFS, r"Read-only file system.*make it writable"),
+        ("feature", errno.EACCES, r"Permission denied.*make it writable"),
+    ],
+)
+def test_a_folder_that_cannot_be_written_stops_the_run_and_the_next_one_completes_it(
+    stage: str, code: int, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    refused = OSError(code, os.strerror(code))
     seen = 0
 
     def third_time(real: Callable[..., object]) -> Callable[..., object]:
@@ -179,7 +189,7 @@ def test_no_space_at_any_stage_stops_the_run_and_the_next_one_completes_it(
             nonlocal seen
             seen += 1
             if seen == 3:
-                raise full
+                raise refused
             return real(*arguments, **named)
 
         return call
@@ -194,7 +204,7 @@ def test_no_space_at_any_stage_stops_the_run_and_the_next_one_completes_it(
     import pkgutil
 
     monkeypatch.setattr(target, third_time(getattr(pkgutil.resolve_name(module), name)))
-    with pytest.raises(RunError, match=r"No space left on device.*free some space.*same command"):
+    with pytest.raises(RunError, match=f"{said}.*same command"):
         small(tmp_path / "run")
     monkeypatch.undo()
     assert_same(

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from evalkit.engine.executor import InlineExecutor
-from evalkit.engine.ray import RayExecutor, _Work
+from evalkit.engine.executor import InlineExecutor, Work
+from evalkit.engine.ray import RayExecutor
 from evalkit.engine.run import make_executor, run_model
 from evalkit.errors import EvalkitError, MissingExtra, RunError
 from evalkit.testing.runs import make_suite
@@ -71,6 +71,22 @@ def test_a_killed_machine_loses_no_item(cluster: Any, tmp_path: Path) -> None:
     assert second.node_id not in {outcome.result[1] for outcome in outcomes}
 
 
+def test_two_workers_share_a_gpu_and_a_third_waits(cluster: Any, tmp_path: Path) -> None:
+    # Ray counts what it is told: the card itself need not be there.
+    node = cluster.add_node(num_cpus=3, num_gpus=1)
+    cluster.wait_for_nodes()
+    executor = RayExecutor(3, gpus=0.5)
+    assert executor.has_gpu()
+    try:
+        outcomes = list(executor.map(faulty.Sharing(tmp_path, 2), range(12)))
+    finally:
+        cluster.remove_node(node)
+    assert [outcome.error for outcome in outcomes if outcome.error] == []
+    assert len({outcome.result[0] for outcome in outcomes}) == 2
+    assert {outcome.result[1] for outcome in outcomes} == {"0"}
+    assert {outcome.result[2] for outcome in outcomes} == {2}
+
+
 class Broken:
     def __init__(self, error: Exception) -> None:
         self.error = error
@@ -93,13 +109,13 @@ def test_what_no_item_can_survive_ends_the_map(cluster: Any) -> None:
 
 
 class NeedsGpu(Broken):
-    needs_gpu = True
+    gpu = "whole"
 
 
 def test_items_of_an_interrupted_chunk_are_run_alone_and_only_the_guilty_one_fails() -> None:
     from collections import deque
 
-    work = _Work(deque(range(10)), pace=0.1)
+    work = Work(deque(range(10)), chunk_s=0.5, pace=0.1)
     chunk = work.take(workers=1)
     assert chunk == (0, 1, 2, 3, 4)
     assert list(work.interrupted(chunk, "died", tries=2)) == []

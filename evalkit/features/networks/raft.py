@@ -22,7 +22,7 @@ _MULTIPLE, _SMALLEST = 8, 128
 
 def load_raft(
     name: str, checkpoint: str | None = None, weights: str | None = None
-) -> tuple[Callable[..., list[Tensor]], str]:
+) -> tuple[torch.nn.Module, str]:
     """`raft_small` or `raft_large` and the digest of its weights.
 
     Args:
@@ -57,5 +57,5 @@ def raft_flow(frames: Tensor, network: Callable[[Tensor, Tensor], list[Tensor]])
         for t in range(len(scaled) - 1):
             here, there = scaled[t : t + 1], scaled[t + 1 : t + 2]
             for direction, pair in enumerate(((here, there), (there, here))):
-                flows[direction].append(network(*pair)[-1][..., :height, :width].clone())
+                flows[direction].append(network(*pair)[-1][..., :height, :width].cpu().clone())
     return torch.cat(flows[0]), torch.cat(flows[1])

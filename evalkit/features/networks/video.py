@@ -44,6 +44,7 @@ class VideoNetwork:
         crop: scale the shorter side and crop the centre, instead of squeezing both sides.
         scale: `"uint8"` (0..255), `"signed"` (-1..1), or mean and standard deviation of pixels in 0..1.
         citation: where it comes from.
+        module: what `forward` computes with, where its device may be changed.
     """
 
     name: str
@@ -54,6 +55,7 @@ class VideoNetwork:
     crop: bool
     scale: str | tuple[tuple[float, float, float], tuple[float, float, float]]
     citation: str = ""
+    module: torch.nn.Module | None = None
 
     @property
     def preprocessing(self) -> str:
@@ -131,8 +133,10 @@ def _i3d(checkpoint: str | None, preset: str) -> VideoNetwork:
     if script is None:
         from evalkit.features.networks.i3d import I3D
 
-        forward: Callable[[Tensor], Tensor] = load_into(I3D(), path, "i3d")
+        module = load_into(I3D(), path, "i3d")
+        forward: Callable[[Tensor], Tensor] = module
     else:
+        module = script
 
         def forward(window: Tensor) -> Tensor:
             result: Tensor = script(window, rescale=inside, resize=inside, return_features=True)
@@ -147,6 +151,7 @@ def _i3d(checkpoint: str | None, preset: str) -> VideoNetwork:
         crop=preset == "videogpt",
         scale="uint8" if inside else "signed",
         citation="Carreira & Zisserman, CVPR 2017; file of Skorokhodov et al., StyleGAN-V, CVPR 2022, or pytorch-i3d",
+        module=module,
     )
 
 
@@ -167,6 +172,7 @@ def _clip(model: str, checkpoint: str | None) -> VideoNetwork:
         crop=True,
         scale=OPENAI_CLIP,
         citation="Radford et al., CLIP, ICML 2021; Luo et al., CLIP4Clip, Neurocomputing 2022",
+        module=module,
     )
 
 
@@ -191,6 +197,7 @@ def _torchvision_video(name: str, checkpoint: str | None) -> VideoNetwork:
         crop=True,
         scale=IMAGENET if name.startswith("mvit") else _KINETICS,
         citation="torchvision video models (Tran et al., CVPR 2018; Xie et al., ECCV 2018; Li et al., CVPR 2022)",
+        module=module,
     )
 
 
@@ -221,4 +228,5 @@ def _videomae(folder: Path) -> VideoNetwork:
         crop=False,
         scale=IMAGENET,
         citation="Tong et al., VideoMAE, NeurIPS 2022",
+        module=module,
     )
