@@ -2,22 +2,22 @@
 
 S3, Google and Azure stores are reached by obstore, which takes addresses and credentials from the usual variables of the
 environment (AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, GOOGLE_APPLICATION_CREDENTIALS, ...); an installed s3fs or gcsfs is not asked.
-A clip is copied to this machine's temporary folder when its pixels are needed, and deleted afterwards. Runs are written to
-folders of a file system; only clips that exist already may lie behind URLs.
+A clip is copied to this machine's temporary folder when its pixels are needed, and deleted afterwards. Runs are made in
+folders of a file system; `evalkit.runs.transfer` stores finished ones behind URLs and reads them there.
 """
 
 from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from evalkit.errors import EvalkitError, MissingExtra, UnreadableVideo
 
-__all__ = ["RemoteFile", "is_url", "list_remote", "local_copy"]
+__all__ = ["RemoteFile", "copy_from", "copy_to", "is_url", "list_remote", "local_copy"]
 
 _MOST_BYTES = 2 << 30
 _STORES = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs"})
@@ -75,6 +75,38 @@ def local_copy(path: str) -> Iterator[Path]:
                 raise UnreadableVideo(f"{path}: {size:,} bytes, and a clip may have {_MOST_BYTES:,}; cut it")
             files.get_file(name, str(copy))
         yield copy
+
+
+def copy_to(folder: Path, names: Sequence[str], url: str) -> None:
+    """Copy files of a folder below a URL, in the order of `names`.
+
+    Raises:
+        UnreadableVideo: the store refuses.
+        MissingExtra: the file system's package is not installed.
+    """
+    with _reading(url):
+        files, root = _file_system(url)
+        for name in names:
+            target = f"{root.rstrip('/')}/{name}"
+            # Stores have no folders; file systems behind file:// have.
+            files.makedirs(target.rpartition("/")[0], exist_ok=True)
+            files.put_file(str((folder / name).resolve()), target)
+
+
+def copy_from(url: str, names: Sequence[str], folder: Path) -> None:
+    """Copy what lies below a URL into a folder.
+
+    Raises:
+        UnreadableVideo: something is not there, or leads out of the folder.
+    """
+    with _reading(url):
+        files, root = _file_system(url)
+        for name in names:
+            target = folder / name
+            if not target.resolve().is_relative_to(folder.resolve()):
+                raise UnreadableVideo(f"{url}: the name {name!r} leads out of the folder it is copied to")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            files.get_file(f"{root.rstrip('/')}/{name}", str(target.resolve()))
 
 
 @contextlib.contextmanager

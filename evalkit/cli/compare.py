@@ -13,8 +13,11 @@ __all__ = ["compare"]
 
 def compare(
     runs: Annotated[
-        list[Path],
-        typer.Argument(help="Run folders; the first is the baseline.", metavar="RUN_A RUN_B [RUN_C ...]"),
+        list[str],
+        typer.Argument(
+            help="Run folders, or URLs of stored runs; the first is the baseline.",
+            metavar="RUN_A RUN_B [RUN_C ...]",
+        ),
     ],
     out: Annotated[
         Path | None, typer.Option("--out", help="Write tables, Markdown and figures here.")
@@ -42,29 +45,29 @@ def compare(
     from evalkit.compare.render import to_terminal
     from evalkit.compare.runs import compare_runs
     from evalkit.compare.write import write_comparison
-    from evalkit.runs.store import open_run
+    from evalkit.runs.transfer import opened
 
-    opened = [open_run(run) for run in runs]
-    comparison = compare_runs(
-        opened,
-        labels=labels or None,
-        metrics=metrics or None,
-        margins=dict(parse_margin(text) for text in margins or ()),
-        alpha=alpha,
-        seed=seed,
-    )
-    if as_json:
-        typer.echo(json.dumps(comparison.to_dict(), indent=2, ensure_ascii=False, allow_nan=False))
-    console = Console(stderr=True)
-    console.print(to_terminal(comparison, compact=console.width < 120))
-    if out is not None:
-        from evalkit.report import render_comparison
-
-        files = write_comparison(comparison, out)
-        page = render_comparison(comparison, opened, out)
-        console.print(
-            f"{len(files)} files written to {out}; page: {page.resolve()}", markup=False, highlight=False
+    with opened(*runs) as found:
+        comparison = compare_runs(
+            found,
+            labels=labels or None,
+            metrics=metrics or None,
+            margins=dict(parse_margin(text) for text in margins or ()),
+            alpha=alpha,
+            seed=seed,
         )
+        if as_json:
+            typer.echo(json.dumps(comparison.to_dict(), indent=2, ensure_ascii=False, allow_nan=False))
+        console = Console(stderr=True)
+        console.print(to_terminal(comparison, compact=console.width < 120))
+        if out is not None:
+            from evalkit.report import render_comparison
+
+            files = write_comparison(comparison, out)
+            page = render_comparison(comparison, found, out)
+            console.print(
+                f"{len(files)} files written to {out}; page: {page.resolve()}", markup=False, highlight=False
+            )
 
 
 def parse_margin(text: str) -> tuple[str, float]:

@@ -1,4 +1,4 @@
-"""A small object store that speaks S3's protocol on the loopback: list, head and get of what a folder holds."""
+"""A small object store that speaks S3's protocol on the loopback: list, head, get and put of what a folder holds."""
 
 from __future__ import annotations
 
@@ -27,6 +27,18 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self._answer(body=True)
 
+    def do_PUT(self) -> None:
+        content = self.rfile.read(int(self.headers["Content-Length"]))
+        url = urlsplit(self.path)
+        self.requests.append(f"PUT {self.path}")
+        path = self.root / unquote(url.path).lstrip("/")
+        if "AWS4-HMAC-SHA256 Credential=tester/" not in self.headers.get("Authorization", "") or url.query:
+            self._send(403, b"<Error><Code>AccessDenied</Code><Message>refused</Message></Error>", True)
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        self._send(200, b"", True)
+
     def _answer(self, *, body: bool) -> None:
         url = urlsplit(self.path)
         query = {name: values[0] for name, values in parse_qs(url.query, keep_blank_values=True).items()}
@@ -48,10 +60,21 @@ class _Handler(BaseHTTPRequestHandler):
         base, prefix = self.root / bucket, query.get("prefix", "")
         found = sorted(path.relative_to(base).as_posix() for path in base.rglob("*") if path.is_file())
         found = [key for key in found if key.startswith(prefix)]
+        if query.get("delimiter") == "/":  # what lies deeper is told by the name of its folder alone
+            found = list(
+                dict.fromkeys(
+                    key
+                    if "/" not in (rest := key.removeprefix(prefix))
+                    else f"{prefix}{rest.partition('/')[0]}/"
+                    for key in found
+                )
+            )
         start = int(query.get("continuation-token", 0))
         page, more = found[start : start + 2], start + 2 < len(found)
         entries = "".join(
-            f"<Contents><Key>{escape(key)}</Key><Size>{(base / key).stat().st_size}</Size>"
+            f"<CommonPrefixes><Prefix>{escape(key)}</Prefix></CommonPrefixes>"
+            if key.endswith("/")
+            else f"<Contents><Key>{escape(key)}</Key><Size>{(base / key).stat().st_size}</Size>"
             f'<LastModified>2026-01-01T00:00:00.000Z</LastModified><ETag>"{_etag(base / key)}"</ETag></Contents>'
             for key in page
         )
