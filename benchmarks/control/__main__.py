@@ -8,11 +8,13 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks.control.definition import SHIPPED, Study, load_definition
 from benchmarks.control.measure import Outcome, Sight, measure
 from benchmarks.control.page import render
+from evalkit.canonical import content_digest
 from evalkit.engine.run import make_executor, run_model
 from evalkit.errors import EvalkitError
 from evalkit.models import load_model
@@ -56,9 +58,18 @@ def _run(options: argparse.Namespace) -> int:
     sight = Sight(definition.encoder)
     outcomes: list[Outcome] = []
     info = load_model(options.model).info
+    # Other weights, or settings, under the same name get folders of their own, so that no arm is compared with another model's.
+    digest = content_digest(
+        {
+            "id": info.id,
+            "revision": info.revision,
+            "weights": dict(info.weights),
+            "config": dict(info.config),
+        }
+    )[:12]
     for name in options.only or definition.studies:
         study = definition.studies[name]
-        runs = {arm: _arm(name, study, arm, options) for arm in study.arms}
+        runs = {arm: _arm(name, study, arm, options, digest) for arm in study.arms}
         found = measure(name, study, runs, sight, options.limit)
         for item in found:
             print(f"{name}: {item.value} {item.estimate} {item.verdict or item.reason}", file=sys.stderr)
@@ -66,9 +77,12 @@ def _run(options: argparse.Namespace) -> int:
     about = {
         "model": info.id,
         "revision": info.revision,
+        "date": datetime.now(UTC).date().isoformat(),
+        "digest": digest,
         "weights": dict(info.weights),
         "definition": options.definition,
         "encoder": definition.encoder,
+        "encoder_digest": sight.digest,
         "command": f"python -m benchmarks.control --model {options.model} --definition {options.definition} "
         f"--limit {options.limit} --seed {options.seed}",
     }
@@ -81,13 +95,13 @@ def _run(options: argparse.Namespace) -> int:
     return int(any(item.verdict == "contrary" for item in outcomes))
 
 
-def _arm(name: str, study: Study, arm: str, options: argparse.Namespace) -> Run:
+def _arm(name: str, study: Study, arm: str, options: argparse.Namespace, digest: str) -> Run:
     metrics = [value for value in study.values if value not in ("alignment", "contrast")]
     asked = study.arms[arm]
     return run_model(
         study.suite_of(name, asked, options.limit),
         load_model(options.model),
-        options.out / "runs" / name / arm,
+        options.out / "runs" / digest / name / arm,
         samples=study.samples,
         seed=options.seed,
         overrides=asked.set,

@@ -15,6 +15,7 @@ from benchmarks.control.definition import Study
 from evalkit.errors import EvalkitError
 from evalkit.features.compute import FeaturePlan
 from evalkit.features.protocol import ClipRecord
+from evalkit.features.registry import load_extractor
 from evalkit.metrics.functional.kernels import mean_pairwise_distance
 from evalkit.metrics.registry import load_metric
 from evalkit.runs.feature_store import FeatureFolder
@@ -77,6 +78,11 @@ class Sight:
         self.plan = FeaturePlan([load_metric(f"alignment.{encoder}")])
         for problem in self.plan.problems.values():
             raise EvalkitError(f"encoder {encoder!r}: {problem.reason}")
+
+    @property
+    def digest(self) -> str:
+        """Of the weights that see, so that a retrained encoder of the same name is another one."""
+        return load_extractor(self.pair.video).spec.weights_digest
 
     def vectors(self, run: Run) -> dict[tuple[str, int], Any]:
         """`ClipFeatures` of every clip by (prompt, sample)."""

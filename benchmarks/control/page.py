@@ -19,13 +19,22 @@ _UNITS = {
 }
 
 
+def _taken_with(about: Mapping[str, Any]) -> str:
+    if "digest" not in about:
+        return "Taken before results kept the digest of the model as one; its files' digests are in `results.json`."
+    return (
+        f"Taken on {about['date']} with the model's weights `{about['digest']}` (digest of the digests in `results.json`) "
+        f"and the encoder's `{about['encoder_digest'][:19]}`."
+    )
+
+
 def render(definition: Definition, outcomes: Sequence[Outcome], about: Mapping[str, Any]) -> str:
     """The page.
 
     Args:
         definition: the studies, for titles and questions.
         outcomes: what was found, in order.
-        about: model, revision, definition, encoder, command.
+        about: model, revision, definition, encoder, command; date and digests of what was measured and what saw.
     """
     lines = [
         f"# Controls of {about['model']}@{about['revision']}",
@@ -34,6 +43,8 @@ def render(definition: Definition, outcomes: Sequence[Outcome], about: Mapping[s
             f"Written by `{about['command']}`; definition `{about['definition']}`, judged by the encoder "
             f"`{about['encoder']}`. Intervals are 95% over prompts."
         ),
+        "",
+        _taken_with(about),
         "",
         "| study | read off | estimate | 95% | prompts | clips (lost) | verdict |",
         "|---|---|---|---|---|---|---|",

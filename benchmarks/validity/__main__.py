@@ -8,6 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,23 +18,27 @@ from benchmarks.validity.alignment import alignment
 from benchmarks.validity.check import worse
 from benchmarks.validity.clips import study_clips, world_clips, world_prompts
 from benchmarks.validity.defects import OWN_METRIC, benign_noise, responses
-from benchmarks.validity.figures import draw_agreement, draw_responses
+from benchmarks.validity.figures import draw_agreement, draw_responses, draw_sets
 from benchmarks.validity.page import render
 from benchmarks.validity.people import RATINGS, agreement
 from benchmarks.validity.scoring import Scorer
-from evalkit.errors import MissingExtra, MissingWeights
+from benchmarks.validity.sets import set_responses
+from evalkit.errors import EvalkitError, MissingExtra, MissingWeights
 from evalkit.features.registry import load_extractor
 from evalkit.metrics.registry import is_set_metric, load_metric, metric_specs
 from evalkit.metrics.spec import ClipMetric
+from evalkit.runs.environment import environment
 from evalkit.runs.files import atomic_path
 from evalkit.video import Video
 
 DATA = Path(os.environ.get("EVALKIT_DATA", Path(__file__).parents[3] / "shared" / "data"))
-PARTS = ("real", "world", "benign", "alignment", "people", "slice")
+PARTS = ("real", "world", "benign", "alignment", "sets", "people", "slice")
 SLICE = ("flicker_gain", "teleport", "vanish", "blur_burst")
 # What only needs the pixels; the rest asks for prompts, files or the time a model took.
 _GROUPS = ("temporal.", "visual.", "motion.", "vbench.temporal_flickering")
 _WORLD_SIDE = 64
+# Seeds of the two sides of a set: as many clips as the manifold metrics' balls around five neighbours can tell apart.
+_SET_SEEDS = ((0, 1, 2, 3), (4, 5, 6, 7))
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -44,12 +49,23 @@ def main(arguments: list[str] | None = None) -> int:
         "--data", type=Path, default=DATA, help="folder that holds rated/ (default: %(default)s)"
     )
     parser.add_argument("--clips", type=int, default=8, help="camera shots (default: %(default)s)")
-    parser.add_argument("--world-clips", type=int, default=6, help="rendered clips (default: %(default)s)")
+    parser.add_argument("--world-clips", type=int, default=12, help="rendered clips (default: %(default)s)")
+    parser.add_argument(
+        "--benign-clips",
+        type=int,
+        default=16,
+        help="camera shots that are changed harmlessly (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--set-prompts", type=int, default=24, help="prompts whose clips make up a set (default: %(default)s)"
+    )
     parser.add_argument("--short-side", type=int, default=120)
     parser.add_argument("--frames", type=int, default=20)
-    parser.add_argument("--only", nargs="*", help="defects to run (default: all)")
     parser.add_argument(
-        "--parts", nargs="*", choices=PARTS, default=list(PARTS), help="the rest is kept as it is in --out"
+        "--only", nargs="*", help="defects (for benign: metrics) to run; the others are kept (default: all)"
+    )
+    parser.add_argument(
+        "--parts", nargs="*", choices=PARTS, default=list(PARTS), help="parts to run; the others are kept"
     )
     parser.add_argument("--against", type=Path, help="a summary.json that this study may not be worse than")
     options = parser.parse_args(arguments)
@@ -63,13 +79,18 @@ def main(arguments: list[str] | None = None) -> int:
             continue
         # A part hands over what it has as soon as it has it, and the file is read again each time: a study that is
         # stopped keeps what it measured, and parts may be measured beside each other.
-        for measured in _measure(part, options):
-            summary = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-            _merge(summary, measured)
-            options.out.mkdir(parents=True, exist_ok=True)
-            with atomic_path(path) as partial:
-                partial.write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
+        try:
+            for measured in _measure(part, options):
+                summary = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+                merge(summary, measured)
+                options.out.mkdir(parents=True, exist_ok=True)
+                with atomic_path(path) as partial:
+                    partial.write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
+        except EvalkitError as error:
+            print(f"Error: {error}", file=sys.stderr)
+            return error.exit_code
     draw_responses(summary.get("defects", []), options.out / "figures")
+    draw_sets(summary.get("sets", []), options.out / "figures")
     if summary.get("people"):
         draw_agreement(summary["people"], options.out / "figures")
     (options.out / "index.md").write_text(render(summary), encoding="utf-8")
@@ -83,14 +104,27 @@ def main(arguments: list[str] | None = None) -> int:
 def _measure(part: str, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     started, scorer = time.process_time(), Scorer()
     about: dict[str, Any] = {}
-    specs = metric_specs()
+    specs, stamp = metric_specs(), _stamp()
     for result in _results(part, options, scorer, about):
-        named = {item["metric"] for name in ("defects", "people", "slice") for item in result.get(name, [])}
-        spent = {"encoders": scorer.encoders, "cpu_seconds": round(time.process_time() - started)}
+        named = {
+            item["metric"] for name in ("defects", "people", "slice", "sets") for item in result.get(name, [])
+        }
+        spent = {"encoders": scorer.encoders, "cpu_seconds": round(time.process_time() - started)} | stamp
+        if "defects" in result:
+            # Rows may be measured one by one, so each says by which code.
+            result = {"defects": [row | {"measured": stamp} for row in result["defects"]]}
         yield result | {
             "about": {part: about | spent},
             "versions": {name: specs[name].version for name in sorted(named)},
         }
+
+
+def _stamp() -> dict[str, str]:
+    """Today, and the commit of the code that measures."""
+    code = environment("cpu", 0)
+    commit = code.get("commit", "")[:7] or "unknown commit"
+    today = datetime.now(UTC).date().isoformat()
+    return {"date": today, "commit": commit + (" with changes" if code.get("dirty") else "")}
 
 
 def _results(
@@ -99,6 +133,8 @@ def _results(
     if part in ("real", "world"):
         clips, _ = _clips(part, options)
         about |= {"names": list(clips), **_shape(clips)}
+        if options.only:
+            about["only"] = list(options.only)
         for response in responses(clips, scorer, only=options.only, source=part):
             print(
                 f"{part} {response.defect:<18} {response.metric:<30} monotone {response.monotone:+.2f} "
@@ -108,18 +144,42 @@ def _results(
             )
             yield {"defects": [response.to_dict()]}
     elif part == "benign":
-        light, heavy = benign_metrics()
+        light, heavy = (
+            [name for name in names if not options.only or name in options.only] for names in benign_metrics()
+        )
+        if options.only:
+            about["only"] = [*light, *heavy]
         tables: dict[str, Any] = {}
         for source in ("real", "world"):
-            clips, twins = _clips(source, options)
+            # Differences of single clips scatter more than medians over defects do.
+            clips, twins = _clips(source, options, options.benign_clips)
             about.setdefault("names", {})[source] = list(clips)
             tables[source] = benign_noise(clips, twins, scorer, light)
             yield {"benign": tables}
             # Networks take most of the time; a re-encode is the change that reaches them.
-            tables[source] |= benign_noise(clips, twins, scorer, heavy, ("reencode_crf18",))
-            yield {"benign": tables}
+            if heavy:
+                tables[source] |= benign_noise(clips, twins, scorer, heavy, ("reencode_crf18",))
+                yield {"benign": tables}
     elif part == "alignment":
         yield {"alignment": [item.to_dict() for item in alignment()]}
+    elif part == "sets":
+        sets: dict[str, Any] = {}
+        prompts = world_prompts(options.set_prompts)
+        sides = [
+            {
+                f"{name}, seed {seed}": clip
+                for seed in seeds
+                for name, clip in world_clips(prompts, seed=seed, side=_WORLD_SIDE).items()
+            }
+            for seeds in _SET_SEEDS
+        ]
+        for response in set_responses(*sides, scorer):
+            sets[response.metric] = response.to_dict()
+            print(
+                f"sets {response.defect:<10} {response.metric:<16} monotone {response.monotone:+.2f}",
+                file=sys.stderr,
+            )
+            yield {"sets": list(sets.values())}
     elif part == "people":
         people: list[Any] = []
         tables = {}
@@ -134,11 +194,11 @@ def _results(
 
 
 def _clips(
-    source: str, options: argparse.Namespace
+    source: str, options: argparse.Namespace, shots: int | None = None
 ) -> tuple[Mapping[str, Video], Mapping[str, tuple[Video, Video]]]:
     """Clips of a source, and for each of them two between which nothing is better or worse."""
     if source == "real":
-        clips = study_clips(options.data, options.clips, options.short_side, options.frames)
+        clips = study_clips(options.data, shots or options.clips, options.short_side, options.frames)
         half = options.frames // 2
         return clips, {
             name: (_cut(video, 0, half), _cut(video, half, 2 * half)) for name, video in clips.items()
@@ -189,10 +249,35 @@ def _cut(video: Video, first: int, end: int) -> Video:
     return Video(video.frames[first:end].contiguous(), video.fps)
 
 
-def _merge(summary: dict[str, Any], measured: Mapping[str, Any]) -> None:
-    """Put a part's result in the place of what was known of it."""
+def merge(summary: dict[str, Any], measured: Mapping[str, Any]) -> None:
+    """Put a part's result in the place of what was known of it.
+
+    Raises:
+        EvalkitError: single defects were measured on other clips than the rest, which one table must not mix.
+    """
+    for part, about in measured["about"].items():
+        before, only = summary.get("about", {}).get(part), about.pop("only", None)
+        if not before or not only:
+            continue
+        # Of harmless changes one source is measured after the other.
+        names = about["names"] if part != "benign" else {**before["names"], **about["names"]}
+        if names != before["names"] or any(
+            about.get(key) != before.get(key) for key in ("short_side", "frames")
+        ):
+            raise EvalkitError(
+                f"validity: the record's {part} clips are not the ones chosen now; leave out --only to measure all"
+            )
+        # The record is still of the run that measured all; what is newer says so itself.
+        stamp = {key: about[key] for key in ("date", "commit")}
+        about.clear()
+        about.update(before)
+        if part == "benign":
+            about["newer"] = {**before.get("newer", {}), **dict.fromkeys(only, stamp)}
     for name, value in measured.items():
-        if name == "defects":
+        if name == "benign" and "newer" in measured["about"]["benign"]:
+            for source, table in value.items():
+                summary[name][source] = {**summary[name].get(source, {}), **table}
+        elif name == "defects":
             fresh = {(item["source"], item["defect"], item["metric"]) for item in value}
             kept = [
                 item

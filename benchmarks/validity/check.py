@@ -26,8 +26,8 @@ def outdated(summary: Summary) -> list[str]:
 def worse(new: Summary, record: Summary) -> list[str]:
     """What fell below the lower end of the record's 95% interval, one sentence each.
 
-    Only what both hold is compared: defects by source, defect and metric; agreement by metric and rating; alignment by
-    task.
+    Only what both hold is compared: defects by source, defect and metric; sets by metric and defect; agreement by metric
+    and rating; alignment by task.
     """
     return [
         f"{what}: {value:.3f}, on record {before:.3f} (95% down to {low:.3f})"
@@ -46,6 +46,11 @@ def _pairs(new: Summary, record: Summary) -> Iterator[tuple[str, float, float, f
                 if item[name] is not None and name in before["intervals"]:
                     title = f"{part} {item['source']} {item['defect']} {item['metric']} {name}"
                     yield title, item[name], before[name], before["intervals"][name][0]
+    sets = {(item["metric"], item["defect"]): item for item in record.get("sets", [])}
+    for item in new.get("sets", []):
+        if (before := sets.get((item["metric"], item["defect"]))) is not None:
+            title = f"sets {item['defect']} {item['metric']} monotone"
+            yield title, item["monotone"], before["monotone"], before["interval"][0]
     people = {(item["metric"], item["rating"]): item for item in record.get("people", [])}
     for item in new.get("people", []):
         if (before := people.get((item["metric"], item["rating"]))) is not None:

@@ -34,6 +34,8 @@ OWN_METRIC: Mapping[str, str] = {
     "loop": "temporal.loop",
     "cut": "temporal.cuts",
     "colour_drift": "temporal.colour_drift",
+    "sharpness_drift": "temporal.sharpness_drift",
+    "chunk_seams": "temporal.seams",
     "identity_drift": "temporal.long_drift",
     "subject_swap": "temporal.discontinuity",
     "vanish": "temporal.vanishing",
@@ -44,11 +46,19 @@ OWN_METRIC: Mapping[str, str] = {
 }
 
 # Metrics that should see a defect as well, though it is not theirs.
-ALSO: Mapping[str, str] = {
-    "morph": "temporal.jitter",
-    "subject_swap": "temporal.subject_consistency",
-    "teleport": "temporal.coherence",
-}
+ALSO: Sequence[tuple[str, str]] = (
+    ("flicker_gain", "vbench.temporal_flickering"),
+    ("flicker_texture", "temporal.warp_error"),
+    ("jitter", "temporal.jerk"),
+    ("jitter", "temporal.motion_smoothness"),
+    ("morph", "temporal.jitter"),
+    ("frozen_frames", "motion.magnitude"),
+    ("cut", "temporal.clip_consistency"),
+    ("cut", "temporal.background_consistency"),
+    ("subject_swap", "temporal.subject_consistency"),
+    ("teleport", "temporal.coherence"),
+    ("blur_burst", "visual.effective_resolution"),
+)
 
 _RESAMPLES = 1000
 _Scores = Mapping[str, Mapping[str, ScoredClip]]
@@ -109,7 +119,7 @@ def responses(
     """Degrade every clip with every defect at every strength and score it with the defect's own metric."""
     pairs = [
         (defect_id, metric)
-        for defect_id, metric in (*OWN_METRIC.items(), *ALSO.items())
+        for defect_id, metric in (*OWN_METRIC.items(), *ALSO)
         if only is None or defect_id in only
     ]
     metrics = sorted({metric for _, metric in pairs})

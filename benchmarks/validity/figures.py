@@ -17,7 +17,7 @@ mpl.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "evalkit", "font.si
 
 from matplotlib import pyplot as plt  # noqa: E402  (the backend must be chosen first)
 
-__all__ = ["draw_agreement", "draw_responses"]
+__all__ = ["draw_agreement", "draw_responses", "draw_sets"]
 
 _SIZE = (4.8, 3.0)
 
@@ -49,6 +49,27 @@ def draw_responses(responses: Sequence[Mapping[str, Any]], folder: Path) -> list
         axes.legend(frameon=False, fontsize=7)
         axes.spines[["top", "right"]].set_visible(False)
         path = folder / f"{name}.svg"
+        figure.savefig(path, metadata={"Date": None})
+        plt.close(figure)
+        paths.append(path)
+    return paths
+
+
+def draw_sets(responses: Sequence[Mapping[str, Any]], folder: Path) -> list[Path]:
+    """Draw `METRIC.svg` for every set metric, with the re-encoded clean set as a line."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for response in responses:
+        spec = load_metric(response["metric"]).spec
+        figure, axes = plt.subplots(figsize=_SIZE, layout="constrained")
+        label = f"{response['defect']}, {response['clips']} rendered clips"
+        axes.plot([0, *STRENGTHS], response["values"], marker="o", markersize=3, label=label)
+        axes.axhline(response["harmless"], color="gray", linewidth=0.8, label="clean, re-encoded at crf 18")
+        axes.set_xlabel("strength of the defect")
+        axes.set_ylabel(f"{spec.title} ({spec.unit})" if spec.unit else spec.title)
+        axes.legend(frameon=False, fontsize=7)
+        axes.spines[["top", "right"]].set_visible(False)
+        path = folder / f"{response['metric']}.svg"
         figure.savefig(path, metadata={"Date": None})
         plt.close(figure)
         paths.append(path)

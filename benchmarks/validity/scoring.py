@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -36,6 +36,20 @@ class Scorer:
         texts = None if prompt is None else plan.text_features([prompt.text])
         clip = plan.clip_features(video, record, texts)
         return {metric.spec.id: score_clip(metric, clip) for metric in plan.clip_metrics}
+
+    def vectors(self, videos: Iterable[Video], metrics: Sequence[str]) -> dict[str, torch.Tensor]:
+        """Rows of the feature matrix of every set metric, `(n, D)`, clip by clip in order."""
+        key = tuple(metrics)
+        loaded = [load_metric(name) for name in key]
+        if key not in self._plans:
+            self._plans[key] = FeaturePlan(loaded)
+        plan, rows = self._plans[key], {name: list[torch.Tensor]() for name in key}
+        for video in videos:
+            record = ClipRecord(None, video.num_frames, *video.frames.shape[-2:], video.fps)
+            clip = plan.clip_features(video, record, None)
+            for name, metric in zip(key, loaded, strict=True):
+                rows[name].append(metric.vector(clip))  # type: ignore[union-attr]
+        return {name: torch.cat(parts).double() for name, parts in rows.items()}
 
     @property
     def encoders(self) -> dict[str, str]:

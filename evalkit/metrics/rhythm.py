@@ -97,7 +97,7 @@ class Cuts(BaseMetric):
 
     spec = MetricSpec(
         id="temporal.cuts",
-        version="1",
+        version="2",
         title="Unrequested cuts",
         description="Another shot begins without being asked for.",
         direction="lower",
@@ -107,13 +107,19 @@ class Cuts(BaseMetric):
         series="transition",
         formula=(
             "sum of c over transitions, without the largest expect.shots - 1; c = (change of the 8x8x8 colour "
-            "histogram beyond that of the two transitions on either side) x (1 - coherence); a hard cut between "
-            "shots of other colours has c near 1"
+            "histogram beyond the largest and beyond three times the mean change of the two transitions on either "
+            "side) x (1 - coherence); a hard cut between shots of other colours has c near 1"
         ),
         invariant_to=("mirroring", "time reversal"),
-        limits="Cuts between shots of the same colours count little; fades are no cuts. TransNetV2 sees more.",
+        limits=(
+            "Cuts between shots of the same colours count little, and so do cuts between pictures without any texture, "
+            "which flow can always follow; fades are no cuts. TransNetV2 sees more."
+        ),
         evidence="measured",
-        citation="Soucek & Lokoc, TransNet V2, 2020, for detector=transnetv2",
+        citation=(
+            "Three times the change around it: PySceneDetect's adaptive detector. Soucek & Lokoc, TransNet V2, 2020, for "
+            "detector=transnetv2"
+        ),
         leaf="scene.transition",
     )
 
@@ -152,15 +158,15 @@ class Loop(BaseMetric):
 
     spec = MetricSpec(
         id="temporal.loop",
-        version="1",
+        version="2",
         title="Repetition",
         description="The clip starts over, as if on a loop.",
         direction="lower",
         range=(0.0, 1.0),
         min_frames=12,
         formula=(
-            "max over lags L >= T/4 of (1 - m(L) / mean of m) min(1, 2 (T - L) / T); m(L) = mean RMS difference of "
-            "32x32 frames L apart"
+            "max over lags L >= T/4 of (1 - m(L) / max of m(l) over l <= L) min(1, 2 (T - L) / T); m(L) = mean RMS "
+            "difference of 32x32 frames L apart"
         ),
         invariant_to=("contrast", "mirroring", "time reversal"),
         limits="Periodic motion (a pendulum, a walk) repeats itself on purpose.",

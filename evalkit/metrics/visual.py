@@ -152,7 +152,11 @@ class Noise(_Picture):
             "fewest edges; mean over frames"
         ),
         invariant_to=("brightness", "mirroring"),
-        limits="Fine texture that fills the whole picture counts as noise; wanted film grain does too.",
+        limits=(
+            "Fine texture that fills the whole picture counts as noise; wanted film grain and the dither of GIFs do too. A "
+            "model that smears has little of it: on rated clips it rises with sharpness and so with people's rating (see "
+            "benchmarks/validity/results), hence read it beside visual.sharpness and on equal prompts."
+        ),
         default=False,
         citation="Immerkaer, Fast noise variance estimation, CVIU 1996",
         leaf="visual.distortion",

@@ -68,6 +68,7 @@ class Brightness:
     """An encoder that sees how bright a clip is and reads every text as `bright`."""
 
     pair = SimpleNamespace(video="video")
+    digest = "sha256:0123456789abcdef"
 
     def __init__(self, encoder):
         assert encoder == "world"
@@ -125,6 +126,25 @@ def study(tmp_path, model, *options):
     code = command.main(["--model", model, "--definition", str(definition), "--out", str(out), *options])
     found = json.loads((out / "results.json").read_text())["outcomes"]
     return code, {(row["study"], row["value"]): row for row in found}, out
+
+
+def test_results_say_which_weights_and_keep_other_weights_apart(tmp_path, monkeypatch):
+    def digests():
+        _, _, out = study(tmp_path, "obedient", "--only", "same", "--limit", "3")
+        about = json.loads((out / "results.json").read_text())["about"]
+        page = (out / "index.md").read_text()
+        assert f"the model's weights `{about['digest']}`" in page
+        assert "the encoder's `sha256:0123456789ab" in page
+        return about["digest"], {path.name for path in (out / "runs").iterdir()}
+
+    first, folders = digests()
+    assert folders == {first}
+    monkeypatch.setattr(
+        Obedient, "info", ModelInfo("obedient", "1", weights={"net": "sha256:ff"}, defaults=DEFAULTS)
+    )
+    second, folders = digests()
+    assert first != second
+    assert folders == {first, second}
 
 
 def test_a_model_that_obeys_is_found_to_obey(tmp_path):

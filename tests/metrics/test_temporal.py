@@ -287,6 +287,15 @@ def test_a_flash_is_no_cut():
     assert strength.max() < 0.05
 
 
+def test_colours_at_the_border_of_a_bin_are_no_cut():
+    # A codec moves many pixels over the border of a bin in every frame, in some frames a few more.
+    generator = torch.Generator().manual_seed(0)
+    frames = 127 + torch.randint(0, 2, (12, 3, 48, 48), generator=generator, dtype=torch.uint8)
+    assert cut_strength(frames, torch.zeros(11)).max() == 0
+    frames[6:] = 60
+    assert cut_strength(frames, torch.zeros(11)).argmax() == 5
+
+
 def test_jitter_is_the_acceleration_in_percent():
     steady = uniform_flow(5, 50, 3.0, 1.0)
     assert jitter(steady, -steady).max() == 0
@@ -330,6 +339,12 @@ def test_repetition_finds_the_lag_of_a_loop():
     assert (value, lag) == (1.0, 8)
     straight = planes_of(moving_texture(16, 48, (3.0, 0.0)), 256)[..., 0].contiguous()
     assert repetition(straight, shortest=4)[0] < 0.5
+    # Frames close together are alike, which is no repetition: what moves away and never comes back has none.
+    ramp = torch.arange(16.0)[:, None, None].expand(16, 32, 32) * 10
+    assert repetition(ramp.contiguous(), shortest=4)[0] == 0
+    # The last quarter of a clip that starts over: half of it is seen again at a lag of three quarters.
+    again = torch.cat([ramp[:12], ramp[:4]])
+    assert repetition(again, shortest=4) == pytest.approx((0.5, 12))
     assert repetition(luma[:1].repeat(12, 1, 1), shortest=4) == (0.0, 0)
 
 

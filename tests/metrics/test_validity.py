@@ -10,15 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.validity.__main__ import SLICE, benign_metrics, measure_slice
+from benchmarks.validity.__main__ import SLICE, benign_metrics, measure_slice, merge
 from benchmarks.validity.alignment import order_prompts, side_prompts, swap_order, swap_sides
 from benchmarks.validity.check import outdated, worse
 from benchmarks.validity.clips import longest_shot, world_clips, world_prompts
 from benchmarks.validity.defects import ALSO, OWN_METRIC, Response, benign_noise, responses
-from benchmarks.validity.figures import draw_agreement, draw_responses
+from benchmarks.validity.figures import draw_agreement, draw_responses, draw_sets
 from benchmarks.validity.page import render
 from benchmarks.validity.people import Agreement, _correlate
 from benchmarks.validity.scoring import Scorer, auc, marked, reduced, temporal_iou
+from benchmarks.validity.sets import OWN_SET_METRIC, scrambled, set_responses, spoilt
+from evalkit.errors import EvalkitError
 from evalkit.metrics.registry import METRICS
 from evalkit.testing.defects import DEFECTS, STRENGTHS
 from tests.metrics.clips import make_clip, moving_texture
@@ -28,7 +30,7 @@ SUMMARY = Path(__file__).parents[2] / "benchmarks" / "validity" / "results" / "s
 
 def test_every_defect_names_a_metric_that_exists():
     assert set(OWN_METRIC) <= set(DEFECTS)
-    assert {*OWN_METRIC.values(), *ALSO.values()} <= set(METRICS.table)
+    assert {*OWN_METRIC.values(), *(metric for _, metric in ALSO), *OWN_SET_METRIC} <= set(METRICS.table)
 
 
 @given(
@@ -122,6 +124,74 @@ def test_a_miniature_study_responds_and_renders(tmp_path):
     assert "| flicker_gain | `temporal.flicker` |" in page
     assert "+0.500 | +0.20 to +0.70" in page
     json.dumps([*defects, *people])
+
+
+def test_a_set_gets_worse_as_its_clips_become_one(tmp_path):
+    prompts = world_prompts(8)
+    reference, clips = (world_clips(prompts, seed=seed, side=48, frames=8) for seed in (0, 1))
+    found = list(set_responses(reference, clips, Scorer(), ["set.kvd", "set.diversity"]))
+    assert [(item.metric, item.defect, item.clips) for item in found] == [
+        ("set.kvd", "collapse", 8),
+        ("set.diversity", "collapse", 8),
+    ]
+    assert all(-1 <= item.interval[0] <= item.interval[1] <= 1 for item in found)
+    kvd, diversity = found
+    assert kvd.values[-1] > kvd.values[0]
+    assert diversity.values[-1] < 1e-6 < diversity.values[0]
+    assert diversity.monotone > 0
+    rows = [item.to_dict() for item in found]
+    assert {path.name for path in draw_sets(rows, tmp_path)} == {"set.kvd.svg", "set.diversity.svg"}
+    page = render(
+        {"about": {"sets": {"cpu_seconds": 1.0, "date": "2026-01-01", "commit": "abc"}}, "sets": rows}
+    )
+    assert "| sets | 2026-01-01 | abc |" in page
+    assert "| `set.kvd` | collapse |" in page
+    worst = [rows[0] | {"monotone": -1.0, "interval": [0.9, 1.0]}]
+    assert worse({"sets": worst}, {"sets": [rows[0] | {"monotone": 1.0, "interval": [0.9, 1.0]}]})
+
+
+def test_scrambled_tiles_are_the_same_tiles_in_every_frame():
+    clip = make_clip(moving_texture(3, 32, (0.0, 0.0)))
+    mixed = scrambled(clip, 3)
+    assert mixed != clip
+    assert mixed == scrambled(clip, 3) != scrambled(clip, 4)
+
+    def tiles(video):
+        parts = video.frames[0].reshape(3, 8, 4, 8, 4).permute(1, 3, 0, 2, 4).reshape(64, -1)
+        return sorted(map(tuple, parts.tolist()))
+
+    assert tiles(mixed) == tiles(clip)
+    assert (mixed.frames == mixed.frames[:1]).all()
+    assert spoilt(clip.frames, mixed.frames, 1.0).equal(mixed.frames)
+
+
+def test_single_rows_are_renewed_only_among_the_same_clips():
+    def measured(commit, names, only, value):
+        row = {"source": "real", "defect": "cut", "metric": "temporal.cuts", "iou": value}
+        stamp = {"date": "2026-01-01", "commit": commit}
+        about = {"names": names, "short_side": 120, "frames": 20, "cpu_seconds": 1} | stamp
+        return {
+            "defects": [row | {"measured": stamp}],
+            "about": {"real": about | ({"only": ["cut"]} if only else {})},
+            "versions": {},
+        }
+
+    summary: dict = {}
+    merge(summary, measured("old", ["a", "b"], False, 0.1))
+    merge(summary, measured("new", ["a", "b"], True, 0.2))
+    assert [row["iou"] for row in summary["defects"]] == [0.2]
+    assert (summary["about"]["real"]["commit"], summary["defects"][0]["measured"]["commit"]) == ("old", "new")
+    assert "only" not in summary["about"]["real"]
+    with pytest.raises(EvalkitError, match="leave out --only"):
+        merge(summary, measured("newer", ["a", "c"], True, 0.3))
+    merge(summary, measured("newer", ["a", "c"], False, 0.3))
+    assert summary["about"]["real"]["commit"] == "newer"
+    benign = {"about": {"benign": {"names": {"real": ["a"]}, "date": "1", "commit": "old"}}}
+    merge(summary, benign | {"benign": {"real": {"x": {"noise": 1.0}, "y": {"noise": 2.0}}}})
+    again = {"names": {"real": ["a"]}, "date": "2", "commit": "new", "only": ["y"]}
+    merge(summary, {"about": {"benign": again}, "benign": {"real": {"y": {"noise": 3.0}}}})
+    assert summary["benign"]["real"] == {"x": {"noise": 1.0}, "y": {"noise": 3.0}}
+    assert summary["about"]["benign"]["newer"] == {"y": {"date": "2", "commit": "new"}}
 
 
 def test_a_shot_is_the_longest_stretch_that_can_be_followed():

@@ -62,7 +62,7 @@ def test_the_validity_study_finds_the_defects_it_names() -> None:
     assert {
         "flicker_gain", "flicker_colour", "flicker_texture", "jitter", "dropped_frames", "duplicated_frames",
         "frozen_frames", "blur_burst", "blocks", "banding", "subject_swap", "identity_drift", "cut",
-        "colour_drift", "vanish", "teleport", "reversed_time", "noise",
+        "colour_drift", "vanish", "teleport", "reversed_time", "noise", "chunk_seams", "sharpness_drift",
     } <= set(DEFECTS)  # fmt: skip
 
 
@@ -99,7 +99,7 @@ def test_the_seed_decides_place_and_pattern_and_the_strength_does_not(name: str)
         assert len(starts) == 1
     if name == "frozen_frames":
         assert len({window[0] for window in starts if window}) == 1
-    if name not in {"banding", "loop", "reversed_time", "identity_drift"}:
+    if name not in {"banding", "loop", "reversed_time", "identity_drift", "sharpness_drift"}:
         assert len({DEFECTS[name](video, 0.6, seed=seed).video for seed in range(4)}) > 1
 
 
@@ -307,11 +307,38 @@ def test_blocks_keep_only_low_frequencies_of_every_block() -> None:
     pixels = degraded.frames[window[0], 0].double().numpy()
     blocks = pixels.reshape(8, 8, 12, 8).transpose(0, 2, 1, 3)
     energy = scipy.fft.dctn(blocks, axes=(2, 3), norm="ortho")
-    order = np.add.outer(np.arange(8), np.arange(8))
-    # What is left above the first slopes comes from rounding to whole levels.
-    assert np.sqrt((energy[..., order > 1] ** 2).mean()) < 0.5
+    # What is left beside the means comes from rounding to whole levels.
+    energy[..., 0, 0] = 0
+    assert np.sqrt((energy**2).mean()) < 0.5
     original = video.frames[window[0], 0].double().numpy().reshape(8, 8, 12, 8).transpose(0, 2, 1, 3)
     assert np.allclose(blocks.mean((2, 3)), original.mean((2, 3)), atol=0.5)
+
+
+def test_every_level_of_blocks_takes_the_same_share_of_octaves() -> None:
+    video = scene(8, 64, 96)
+    kept = []
+    for strength in (1 / 3, 2 / 3, 1.0):
+        degraded, window, *_ = DEFECTS["blocks"](video, strength)
+        assert window is not None
+        blocks = degraded.frames[window[0], 0].double().numpy().reshape(8, 8, 12, 8).transpose(0, 2, 1, 3)
+        energy = (scipy.fft.dctn(blocks, axes=(2, 3), norm="ortho") ** 2).mean((0, 1))
+        kept.append(int((energy[0] > 0.5).sum()))
+    assert kept == [4, 2, 1]
+
+
+def test_seams_come_back_and_sharpness_goes_away() -> None:
+    video = scene(20)
+    gain = DEFECTS["chunk_seams"](video, 1.0, seed=1).video.frames.double().mean((1, 2, 3))
+    borders = (gain / video.frames.double().mean((1, 2, 3))).diff().abs() > 0.1
+    places = borders.nonzero().flatten()
+    assert len(places) >= 3
+    assert set(places.diff().tolist()) == {4}
+    soft = DEFECTS["sharpness_drift"](video, 1.0).video.frames.double()
+    detail = soft.diff(dim=3).abs().mean((1, 2, 3))
+    assert torch.equal(soft[0], video.frames[0].double())
+    # The square itself moves over more or less of the texture.
+    assert (detail.diff() < 0.01 * detail[0]).all()
+    assert detail[-1] < 0.7 * detail[0]
 
 
 def test_banding_leaves_few_levels() -> None:

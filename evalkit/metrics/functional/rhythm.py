@@ -26,6 +26,9 @@ __all__ = [
 _STILL_LEVEL = 0.001 * 255
 # Up to this many still transitions in a row are repeated frames (pull-down, dropped frames); more are a freeze.
 _LONGEST_REPEAT = 2
+# How many times the mean change around it a cut changes at least: PySceneDetect's adaptive detector, which looks at two
+# frames on either side as well.
+_ADAPTIVE = 3.0
 
 
 class Stillness(NamedTuple):
@@ -70,9 +73,10 @@ def stillness(differences: torch.Tensor) -> Stillness:
 def cut_strength(frames: torch.Tensor, coherence: torch.Tensor) -> torch.Tensor:
     """How much every transition looks like a cut, float64 `(T-1,)` in 0..1.
 
-    The change of the colour histogram (8 x 8 x 8 bins, total variation), beyond the largest change of the two
-    transitions on either side, times the incoherence of the motion. A flash changes colours twice in a row
-    and a pan cannot be a cut, because it can be followed.
+    The change of the colour histogram (8 x 8 x 8 bins, total variation) beyond the largest and beyond three times the
+    mean change of the two transitions on either side, times the incoherence of the motion. A flash changes colours
+    twice in a row, a pan cannot be a cut, because it can be followed, and colours that a codec or a sensor moves about
+    the borders of bins change about as much in one transition as in the next.
 
     Args:
         frames: uint8 `(T, 3, H, W)`.
@@ -88,9 +92,16 @@ def cut_strength(frames: torch.Tensor, coherence: torch.Tensor) -> torch.Tensor:
     index = (bins[:, 0] * 64 + bins[:, 1] * 8 + bins[:, 2]).flatten(1)
     histogram = torch.stack([torch.bincount(item, minlength=512).double() for item in index]) / index.shape[1]
     change = (histogram[1:] - histogram[:-1]).abs().sum(1) / 2
-    padded = torch.nn.functional.pad(change, (2, 2))
-    around = torch.stack([padded[shift : shift + len(change)] for shift in (0, 1, 3, 4)]).amax(0)
-    return (change - around).clamp(min=0) * (1 - coherence.double())
+    around = _beside(change)
+    # At the ends of a clip there are fewer neighbours.
+    usual = torch.maximum(around.amax(0), _ADAPTIVE * around.sum(0) / _beside(torch.ones_like(change)).sum(0))
+    return (change - usual).clamp(min=0) * (1 - coherence.double())
+
+
+def _beside(values: torch.Tensor) -> torch.Tensor:
+    """The two values before and the two after every value of `(n,)`, 0 where there is none, as `(4, n)`."""
+    padded = torch.nn.functional.pad(values, (2, 2))
+    return torch.stack([padded[shift : shift + len(values)] for shift in (0, 1, 3, 4)])
 
 
 def jitter(forward: torch.Tensor, backward: torch.Tensor) -> torch.Tensor:
@@ -173,8 +184,9 @@ def repetition(luma: torch.Tensor, *, shortest: int) -> tuple[float, int]:
     """How much of the clip repeats itself, and how exactly, at its best lag.
 
     With D(i, j) the root mean square difference of frames reduced to 32 x 32, and m(L) its mean over all pairs
-    L apart, the repetition at L is `(1 - m(L) / mean of m) min(1, 2 (T - L) / T)`: the second factor is the share
-    of the clip that is seen again, 1 when the second half repeats the first.
+    L apart, the repetition at L is `(1 - m(L) / max of m(l) over l <= L) min(1, 2 (T - L) / T)`: how far the clip comes
+    back from the farthest it has been, for frames that lie close together in time look alike without any repetition;
+    times the share of the clip that is seen again, 1 when the second half repeats the first.
 
     Args:
         luma: `(T, h, w)`.
@@ -198,11 +210,12 @@ def repetition(luma: torch.Tensor, *, shortest: int) -> tuple[float, int]:
     count = len(thumbs)
     lags = torch.arange(1, count)
     means = torch.stack([distance.diagonal(lag).mean() for lag in lags.tolist()])
-    typical = means.mean()
-    if typical < _STILL_LEVEL or count <= shortest:
+    if means.mean() < _STILL_LEVEL or count <= shortest:
         return 0.0, 0
     share = (2 * (count - lags).double() / count).clamp(max=1)
-    strength = ((1 - means / typical).clamp(0, 1) * share)[shortest - 1 :]
+    # The first lag is its own farthest; a clip that is still from one frame to the next has nowhere to come back from.
+    farthest = means.cummax(0).values.clamp(min=1e-12)
+    strength = ((1 - means / farthest).clamp(0, 1) * share)[shortest - 1 :]
     best = int(strength.argmax())
     return float(strength[best]), shortest + best
 

@@ -26,16 +26,34 @@ def _blur_burst(frames: torch.Tensor, settings: Settings) -> Changed:
 
 @defect("blocks", leaf="visual.pixelation", title="a stretch of the clip falls apart into compression blocks")
 def _blocks(frames: torch.Tensor, settings: Settings) -> Changed:
-    """The detail of every block is taken away, as a starved codec does: highest frequencies first."""
+    """The detail of every block is taken away, as a starved codec does: highest frequencies first.
+
+    Strength is the share of the octaves that is lost, for detail is seen by octaves: along either axis a block keeps
+    `size ** (1 - strength)` of its `size` frequencies, and at full strength its mean alone.
+    """
     first, last = draw_window(len(frames), settings.generator)
     size = 16 if min(frames.shape[2:]) >= 480 else 8
-    order = torch.arange(size)[:, None] + torch.arange(size)[None, :]
-    # At full strength only the block's mean and its gentlest slopes are left.
-    cutoff = 2 * size - 1 - settings.strength * (2 * size - 3)
-    kept = (cutoff - order).clamp(0, 1)
+    along = (size ** (1 - settings.strength) - torch.arange(size)).clamp(0, 1)
     out = frames.clone()
-    out[first : last + 1] = to_uint8(_filter_blocks(frames[first : last + 1].float(), kept))
+    out[first : last + 1] = to_uint8(
+        _filter_blocks(frames[first : last + 1].float(), torch.outer(along, along))
+    )
     return out, (first, last)
+
+
+@defect(
+    "sharpness_drift",
+    leaf="scene.long_drift",
+    title="the picture grows softer and softer",
+    localised=False,
+)
+def _sharpness_drift(frames: torch.Tensor, settings: Settings) -> Changed:
+    widest = settings.strength * max(2.0, 0.012 * min(frames.shape[2:]))
+    out = frames.clone()
+    for place in range(1, len(frames)):
+        sigma = widest * place / (len(frames) - 1)
+        out[place] = to_uint8(blur(frames[place : place + 1].float(), sigma))[0]
+    return out, None
 
 
 @defect(

@@ -170,6 +170,24 @@ def _cut(frames: torch.Tensor, settings: Settings) -> Changed:
 
 
 @defect(
+    "chunk_seams",
+    leaf="scene.long_drift",
+    title="a jolt comes back every so many frames, where pieces were joined",
+    min_frames=6,
+    localised=False,
+)
+def _chunk_seams(frames: torch.Tensor, settings: Settings) -> Changed:
+    """Pieces are lighter and darker by turns, as when every piece is made, or decoded, on its own."""
+    count = len(frames)
+    # 4 frames are the shortest piece of current models; a clip has at least three borders from 13 frames on.
+    length = max(4, count // 5)
+    phase, sign = (int(torch.randint(most, (), generator=settings.generator)) for most in (length, 2))
+    piece = (torch.arange(count) + phase) // length
+    gain = 1 + 0.10 * settings.strength * (1.0 - 2.0 * ((piece + sign) % 2))
+    return to_uint8(frames * gain[:, None, None, None]), None
+
+
+@defect(
     "colour_drift",
     leaf="scene.long_drift",
     title="the colours slide away from the beginning's",
