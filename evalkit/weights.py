@@ -158,7 +158,15 @@ KNOWN_WEIGHTS: Mapping[str, KnownWeights] = {
             "https://www.dropbox.com/s/ge9e5ujwgetktms/i3d_torchscript.pt?dl=1",
             "",
             "Apache-2.0",
-            "set.fvd:network=i3d and the presets stylegan-v, videogpt, cd-fvd",
+            "set.fvd:network=i3d and its presets stylegan-v, videogpt, cd-fvd",
+        ),
+        KnownWeights(
+            "videomae-v2-g",
+            "vit_g_hybrid_pt_1200e_ssv2_ft.pth",
+            "https://huggingface.co/OpenGVLab/InternVideoMAE_models/resolve/main/mae-g/vit_g_hybrid_pt_1200e_ssv2_ft.pth",
+            "",
+            "see VideoMAEv2's model zoo",
+            "set.fvd:preset=cd-fvd-videomae, set.fvd:network=videomae-v2-g",
         ),
         KnownWeights(
             "dino_vitb16",
@@ -182,7 +190,7 @@ KNOWN_WEIGHTS: Mapping[str, KnownWeights] = {
             f"{_OPENAI}/40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af/ViT-B-32.pt",
             "40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af",
             "MIT",
-            "alignment.clip, vbench.background_consistency, evalcrafter.clip_temp, evalcrafter.clip_score",
+            "alignment.clip, vbench.background_consistency, vbench.appearance_style, evalcrafter.clip_temp, evalcrafter.clip_score",
         ),
         KnownWeights(
             "clip:ViT-L-14",
@@ -199,6 +207,14 @@ KNOWN_WEIGHTS: Mapping[str, KnownWeights] = {
             "",
             "MIT",
             "visual.aesthetic, vbench.aesthetic_quality",
+        ),
+        KnownWeights(
+            "viclip",
+            "ViClip-InternVid-10M-FLT.pth",
+            "https://pjlab-gvm-data.oss-cn-shanghai.aliyuncs.com/internvideo/viclip/ViClip-InternVid-10M-FLT.pth",
+            "",
+            "see InternVid (non-commercial)",
+            "vbench.overall_consistency, vbench.temporal_style",
         ),
         KnownWeights(
             "musiq-spaq",
@@ -336,7 +352,7 @@ def load_state(path: Path) -> dict[str, torch.Tensor]:
             f"{path}: not a plain weights file ({type(error).__name__}: {error}); "
             "convert it to safetensors, evalkit does not run code that is stored in weights"
         ) from error
-    for wrapper in ("state_dict", "model", "teacher"):
+    for wrapper in ("state_dict", "model", "module", "teacher"):
         if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
             content = content[wrapper]
     if not isinstance(content, dict) or not all(isinstance(item, torch.Tensor) for item in content.values()):

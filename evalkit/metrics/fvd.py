@@ -23,7 +23,7 @@ class _VideoFrechet(SetBase):
         self,
         network: str = "world",
         checkpoint: str | None = None,
-        preset: Literal["stylegan-v", "videogpt", "cd-fvd"] | None = None,
+        preset: Literal["stylegan-v", "videogpt", "cd-fvd", "cd-fvd-videomae"] | None = None,
         frames: int = 16,
         stride: int = 1,
         ddof: int | None = None,
@@ -32,7 +32,7 @@ class _VideoFrechet(SetBase):
 
         if preset is not None and preset not in PRESETS:
             raise EvalkitError(f"{self.spec.id}: unknown preset {preset!r}; use one of {', '.join(PRESETS)}")
-        super().__init__("i3d" if preset else network, checkpoint, frames, stride)
+        super().__init__(PRESETS[preset].network if preset else network, checkpoint, frames, stride)
         self.preset = preset
         self.ddof = ddof if ddof is not None else PRESETS[preset].ddof if preset else 1
 
@@ -55,7 +55,7 @@ class FVD(_VideoFrechet):
     Args:
         network: `world`, `i3d`, or another video network.
         checkpoint: a weights file of the user's own.
-        preset: `stylegan-v`, `videogpt` or `cd-fvd`: a peer's network, preprocessing and divisor.
+        preset: `stylegan-v`, `videogpt`, `cd-fvd` or `cd-fvd-videomae`: a peer's network, preprocessing and divisor.
         frames: length of the window.
         stride: distance of its frames.
         ddof: covariance over n - 1 (1) or n (0).
@@ -117,7 +117,7 @@ class FVDInfinity(_VideoFrechet):
     Args:
         network: `world`, `i3d`, or another video network.
         checkpoint: a weights file of the user's own.
-        preset: `stylegan-v`, `videogpt` or `cd-fvd`: a peer's network, preprocessing and divisor.
+        preset: `stylegan-v`, `videogpt`, `cd-fvd` or `cd-fvd-videomae`: a peer's network, preprocessing and divisor.
         frames: length of the window.
         stride: distance of its frames.
         ddof: covariance over n - 1 (1) or n (0).

@@ -5,6 +5,7 @@ clip:MODEL[/TAG]             mean of an open_clip model's frame features
 r3d_18, mc3_18, r2plus1d_18  torchvision's video ResNets; features before the classifier
 s3d, mvit_v1_b, mvit_v2_s    torchvision's S3D and MViT
 videomae:FOLDER              a VideoMAE in a local transformers folder
+videomae-v2-g                VideoMAE-v2's giant, fine-tuned on Something-Something-v2, as published; 1408-d, 16 frames
 """
 
 from __future__ import annotations
@@ -42,7 +43,8 @@ class VideoNetwork:
         forward: a prepared window `(1, 3, T, h, w)` to a vector `(1, D)`.
         size: frames are brought to this size; 0 leaves them as they are.
         crop: scale the shorter side and crop the centre, instead of squeezing both sides.
-        scale: `"uint8"` (0..255), `"signed"` (-1..1), or mean and standard deviation of pixels in 0..1.
+        scale: `"uint8"` (0..255), `"signed"` (-1..1), `"unit"` (0..1), or mean and standard deviation of pixels in
+            0..1.
         citation: where it comes from.
         module: what `forward` computes with, where its device may be changed.
     """
@@ -84,6 +86,8 @@ def prepare_window(frames: Tensor, network: VideoNetwork) -> Tensor:
             pixels = pixels[..., top : top + network.size, left : left + network.size]
     if network.scale == "signed":
         pixels = pixels / 127.5 - 1
+    elif network.scale == "unit":
+        pixels = pixels / 255
     elif not isinstance(network.scale, str):
         mean, std = (torch.tensor(values).reshape(3, 1, 1) for values in network.scale)
         pixels = (pixels / 255 - mean) / std
@@ -96,18 +100,19 @@ def load_video_network(name: str, checkpoint: str | None = None, preset: str | N
     Args:
         name: one of the names in this module's docstring.
         checkpoint: a weights file of the user's own.
-        preset: of `i3d`: `"stylegan-v"` (default), `"videogpt"` or `"cd-fvd"`.
+        preset: of `i3d`: `"stylegan-v"` (default), `"videogpt"` or `"cd-fvd"`; of `videomae-v2-g`: `"cd-fvd-videomae"`.
 
     Raises:
         MissingWeights: the weights are not at hand.
         EvalkitError: the name or preset is unknown, or the file has another layout.
     """
-    if preset is not None and (preset not in PRESETS or name != "i3d"):
-        raise EvalkitError(
-            f"preset {preset!r} with network {name!r} does not exist; presets of i3d: {', '.join(PRESETS)}"
-        )
+    if preset is not None and (preset not in PRESETS or name != PRESETS[preset].network):
+        known = ", ".join(f"{key} ({item.network})" for key, item in PRESETS.items())
+        raise EvalkitError(f"preset {preset!r} with network {name!r} does not exist; presets: {known}")
     if name == "i3d":
         return _i3d(checkpoint, preset or "stylegan-v")
+    if name == "videomae-v2-g":
+        return _videomae2(checkpoint)
     if name.startswith("clip:"):
         return _clip(name.partition(":")[2], checkpoint)
     if name.startswith("videomae:"):
@@ -116,7 +121,7 @@ def load_video_network(name: str, checkpoint: str | None = None, preset: str | N
         return _torchvision_video(name, checkpoint)
     raise EvalkitError(
         f"unknown video network {name!r}; use i3d, r3d_18, mc3_18, r2plus1d_18, s3d, mvit_v1_b, mvit_v2_s, "
-        "clip:MODEL or videomae:FOLDER"
+        "videomae-v2-g, clip:MODEL or videomae:FOLDER"
     )
 
 
@@ -228,5 +233,33 @@ def _videomae(folder: Path) -> VideoNetwork:
         crop=False,
         scale=IMAGENET,
         citation="Tong et al., VideoMAE, NeurIPS 2022",
+        module=module,
+    )
+
+
+def _videomae2(checkpoint: str | None) -> VideoNetwork:
+    from evalkit.features.networks.videomae2 import load_videomae2
+
+    path = locate("videomae-v2-g", checkpoint)
+    module = load_videomae2(path)
+
+    def forward(window: Tensor) -> Tensor:
+        if window.shape[2] != 16:
+            # Its positions count the tokens of 16 frames; of other numbers they would mean other places.
+            raise EvalkitError(
+                f"videomae-v2-g reads 16 frames, the window has {window.shape[2]}; set frames=16"
+            )
+        result: Tensor = module(window)
+        return result
+
+    return VideoNetwork(
+        "videomae-v2-g-ssv2",
+        "VideoMAE-v2 ViT-g/14, Something-Something-v2",
+        file_digest(path),
+        forward,
+        size=224,
+        crop=False,
+        scale="unit",
+        citation="Wang et al., VideoMAE V2, CVPR 2023; Ge et al., On the content bias in FVD, CVPR 2024",
         module=module,
     )
