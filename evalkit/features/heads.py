@@ -101,12 +101,15 @@ class Quality(Placed):
 
     Args:
         checkpoint: a MUSIQ file of the user's own; SPAQ's (0..100) where left out.
+        preprocess: `"own"`, or `"vbench"` to reduce without antialiasing, as VBench's code does.
     """
 
     requires: ClassVar[tuple[FeatureRequest, ...]] = ()
 
-    def __init__(self, checkpoint: str | None = None) -> None:
-        self.checkpoint = checkpoint
+    def __init__(self, checkpoint: str | None = None, preprocess: Literal["own", "vbench"] = "own") -> None:
+        if preprocess not in ("own", "vbench"):
+            raise EvalkitError(f"quality: unknown preprocess {preprocess!r}; use 'own' or 'vbench'")
+        self.checkpoint, self.preprocess = checkpoint, preprocess
 
     @cached_property
     def _loaded(self) -> tuple[Any, str]:
@@ -132,7 +135,9 @@ class Quality(Placed):
             subject="clip",
             title="MUSIQ, technical quality",
             weights_digest=self._loaded[1],
-            preprocessing=f"longer side at most {_LONGER_SIDE}, bilinear antialiased, float32",
+            preprocessing=(
+                f"longer side at most {_LONGER_SIDE}, bilinear{'' if self.preprocess == 'vbench' else ' antialiased'}, float32"
+            ),
             citation="Ke et al., MUSIQ, ICCV 2021; converted weights of IQA-PyTorch",
             device=kind_of(self.device),
         )
@@ -150,6 +155,8 @@ class Quality(Placed):
                 pixels = frame.float()
                 if scale < 1:
                     size = (int(scale * height), int(scale * width))
-                    pixels = torch.nn.functional.interpolate(pixels, size, mode="bilinear", antialias=True)
+                    pixels = torch.nn.functional.interpolate(
+                        pixels, size, mode="bilinear", antialias=self.preprocess == "own"
+                    )
                 ratings.append(self._forward(pixels / 255))
         return {"ratings": torch.cat(ratings).float().cpu().clone()}

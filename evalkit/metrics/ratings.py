@@ -33,6 +33,7 @@ class Quality(_Rating):
         checkpoint: a MUSIQ file of the user's own; SPAQ's where left out.
     """
 
+    preprocess: ClassVar[str] = "own"
     spec = MetricSpec(
         id="visual.quality",
         version="1",
@@ -57,7 +58,9 @@ class Quality(_Rating):
 
     def requires(self) -> tuple[FeatureRequest, ...]:
         """MUSIQ's ratings."""
-        return (FeatureRequest.of("quality", **({"checkpoint": self.checkpoint} if self.checkpoint else {})),)
+        given = {"checkpoint": self.checkpoint} if self.checkpoint else {}
+        own = {} if self.preprocess == "own" else {"preprocess": self.preprocess}
+        return (FeatureRequest.of("quality", **given, **own),)
 
 
 class ImagingQuality(Quality):
@@ -67,15 +70,15 @@ class ImagingQuality(Quality):
         checkpoint: VBench's file at another place.
     """
 
-    scale = 100.0
+    scale, preprocess = 100.0, "vbench"
     spec = MetricSpec(
         id="vbench.imaging_quality",
-        version="1",
+        version="2",
         title="VBench imaging quality",
         description="Frames are noisy, blurred, badly exposed or broken by compression.",
         direction="higher",
         series="frame",
-        formula="mean over frames of MUSIQ trained on SPAQ / 100; longer side at most 512",
+        formula="mean over frames of MUSIQ trained on SPAQ / 100; longer side at most 512, bilinear without antialiasing",
         limits="As visual.quality. VBench's per-clip files hold 0..100; its totals and this metric 0..1.",
         citation=VBENCH,
         default=False,
@@ -143,7 +146,7 @@ class AestheticQuality(Aesthetic):
     scale, preprocess = 10.0, "vbench"
     spec = MetricSpec(
         id="vbench.aesthetic_quality",
-        version="1",
+        version="2",
         title="VBench aesthetic quality",
         description="People would find the frames ugly or plain.",
         direction="higher",

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BackgroundConsistency", "DynamicDegree", "SubjectConsistency", "TemporalFlickering"]
 
-VBENCH = "Huang et al., VBench, CVPR 2024; formulas as of Vchitect/VBench commit 45e79ec"
+VBENCH = "Huang et al., VBench, CVPR 2024; formulas as of Vchitect/VBench commit 45e79ec and of release 0.1.5"
 
 
 class TemporalFlickering(BaseMetric):
@@ -82,7 +82,7 @@ class SubjectConsistency(_Consistency):
     network = "dino_vitb16"
     spec = MetricSpec(
         id="vbench.subject_consistency",
-        version="1",
+        version="2",
         title="VBench subject consistency",
         description="The subject changes what it looks like while the clip runs.",
         direction="higher",
@@ -110,7 +110,7 @@ class BackgroundConsistency(_Consistency):
     network = "clip:ViT-B-32"
     spec = MetricSpec(
         id="vbench.background_consistency",
-        version="1",
+        version="2",
         title="VBench background consistency",
         description="The scene changes while the clip runs.",
         direction="higher",

@@ -27,7 +27,15 @@ from evalkit.weights import KNOWN_WEIGHTS, file_digest, load_state, locate
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["ImageNetwork", "clip_checkpoint", "load_clip", "load_image_network", "load_into", "prepare"]
+__all__ = [
+    "ImageNetwork",
+    "clip_checkpoint",
+    "load_clip",
+    "load_image_network",
+    "load_into",
+    "prepare",
+    "scaled_without_antialiasing",
+]
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 OPENAI_CLIP = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
@@ -70,7 +78,7 @@ class ImageNetwork:
         """The preprocessing in words; part of the feature's key."""
         return (
             f"short side {self.size} {'bicubic' if self.bicubic else 'bilinear'}"
-            f"{' antialiased' if self.antialias else ''}, {'centre crop' if self.crop else 'no crop'}"
+            f"{' antialiased' if self.antialias else ', in float'}, {'centre crop' if self.crop else 'no crop'}"
             f"{f', sides cut to a multiple of {self.multiple}' if self.multiple > 1 else ''}"
             f", mean {self.mean}, std {self.std}, {str(self.dtype).removeprefix('torch.')}"
         )
@@ -94,7 +102,7 @@ def prepare(frames: Tensor, network: ImageNetwork) -> Tensor:
             align_corners=False,
         )
     elif scale != 1.0:
-        frames = _scaled_without_antialiasing(frames, size, network.bicubic)
+        frames = scaled_without_antialiasing(frames, size, network.bicubic)
     if network.crop:
         top, left = round((size[0] - network.size) / 2), round((size[1] - network.size) / 2)
         frames = frames[..., top : top + network.size, left : left + network.size]
@@ -115,24 +123,18 @@ def _normalised(frames: Tensor, network: ImageNetwork) -> Tensor:
     return rows.sub_(mean).div_(std).reshape(count, height, width, 3).permute(0, 3, 1, 2)
 
 
-def _scaled_without_antialiasing(frames: Tensor, size: tuple[int, int], bicubic: bool) -> Tensor:
-    """As torchvision's Resize: in float, rounded to uint8.
+def scaled_without_antialiasing(frames: Tensor, size: tuple[int, int], bicubic: bool) -> Tensor:
+    """uint8 frames `(n, 3, H, W)` as torchvision's Resize makes them of floats: float32 in 0..255, not rounded.
 
-    torch on uint8 without antialiasing is another filter, up to 37 levels off. Bicubic is OpenCV's, which is
-    the same filter in a sixth of the time; one pixel in a thousand rounds to the neighbouring level.
+    VBench turns its frames into floats before it resizes them, and bicubic may leave 0..255 there; where it resizes
+    8-bit frames, torchvision clamps and rounds the same values. torch on uint8 without antialiasing is another filter,
+    up to 37 levels off. OpenCV's is the same filter in a sixth of the time, to a hundredth of a level.
     """
-    if not bicubic:
-        scaled = torch.nn.functional.interpolate(
-            frames.float(), size=size, mode="bilinear", align_corners=False
-        )
-        return scaled.round_().to(torch.uint8)
     import cv2
 
-    pictures = frames.permute(0, 2, 3, 1).numpy()
-    resized = [
-        cv2.resize(np.ascontiguousarray(picture), size[::-1], interpolation=cv2.INTER_CUBIC)
-        for picture in pictures
-    ]
+    method = cv2.INTER_CUBIC if bicubic else cv2.INTER_LINEAR
+    pictures = frames.permute(0, 2, 3, 1).float().contiguous().numpy()
+    resized = [cv2.resize(picture, size[::-1], interpolation=method) for picture in pictures]
     return torch.from_numpy(np.stack(resized)).permute(0, 3, 1, 2)
 
 

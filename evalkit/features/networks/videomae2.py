@@ -54,7 +54,7 @@ class _Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         bias = torch.cat([self.q_bias, torch.zeros_like(self.v_bias), self.v_bias])
-        parts = F.linear(x, self.qkv.weight, bias).unflatten(-1, (3, _HEADS, -1)).permute(2, 0, 3, 1, 4)
+        parts = F.linear(x, self.qkv.weight, bias).reshape(*x.shape[:2], 3, _HEADS, -1).permute(2, 0, 3, 1, 4)
         return cast(Tensor, self.proj(F.scaled_dot_product_attention(*parts).transpose(1, 2).flatten(2)))
 
 
