@@ -15,37 +15,34 @@ from evalkit.metrics.registry import metric_specs
 __all__ = ["render"]
 
 # Why a row misses its bar where that lies in the nature of the thing; shown only while it does.
-_NOTES: Mapping[tuple[str, str], str] = {
-    ("real", "identity_drift"): (
-        "distance to the opening saturates: in a shot that has moved on to other things by itself, a subject that turns "
-        "into something else as well takes the picture no further from where it began."
-    ),
-    (
-        "world",
-        "loop",
-    ): "what turns through its own symmetry, as a cross does, repeats itself with or without a loop.",
-    ("world", "dropped_frames"): (
-        "of a shape that turns or swings to and fro, more missing frames are not a larger jump: it comes back."
-    ),
-    ("world", "vanish"): (
-        "flow cannot hold on to flat shapes of a few pixels that turn, so that their own motion is taken for change that "
-        "is given back; the defect adds little to that."
-    ),
-    ("world", "morph"): (
-        "a flat background bends without a visible difference, and the metric asks for half of the picture."
-    ),
-    (
-        "world",
-        "cut",
-    ): "between two flat pictures flow follows anything, so that a half-blended cut counts as followed.",
-    ("world", "blur_burst"): (
-        "at 64 pixels crf 18 itself softens the edges of saturated shapes (see the re-encode under harmless changes), and "
-        "flat pictures have little else to lose."
-    ),
-    (
-        "world",
-        "banding",
-    ): "flat colours have no shades that could break into steps: the defect only changes the colours.",
+_NOTES: Mapping[str, Mapping[str, str]] = {
+    "real": {
+        "identity_drift": (
+            "distance to the opening saturates: in a shot that has moved on to other things by itself, a subject that "
+            "turns into something else as well takes the picture no further from where it began."
+        ),
+        "chunk_seams": (
+            "the metric reads spikes off the plain difference of neighbouring frames, above which a border must rise; "
+            "where much moves by itself, a change of brightness by a few percent does not."
+        ),
+    },
+    "world": {
+        "loop": "what turns through its own symmetry, as a cross does, repeats itself with or without a loop.",
+        "dropped_frames": (
+            "of a shape that turns or swings to and fro, more missing frames are not a larger jump: it comes back."
+        ),
+        "vanish": (
+            "flow cannot hold on to flat shapes of a few pixels that turn, so that their own motion is taken for change "
+            "that is given back; the defect adds little to that."
+        ),
+        "morph": "a flat background bends without a visible difference, and the metric asks for half of the picture.",
+        "cut": "between two flat pictures flow follows anything, so that a half-blended cut counts as followed.",
+        "blur_burst": (
+            "at 64 pixels crf 18 itself softens the edges of saturated shapes (see the re-encode under harmless "
+            "changes), and flat pictures have little else to lose."
+        ),
+        "banding": "flat colours have no shades that could break into steps: the defect only changes the colours.",
+    },
 }
 
 _SOURCES = {
@@ -156,7 +153,7 @@ def _defects(summary: Mapping[str, Any]) -> Iterator[str]:
             )
         yield ""
         for item in rows:
-            note = _NOTES.get((source, item["defect"]))
+            note = _NOTES[source].get(item["defect"])
             if note and OWN_METRIC[item["defect"]] == item["metric"] and _misses(item):
                 yield from (f"- {item['defect']}: {note}", "")
     for name in dict.fromkeys(item["metric"] for item in summary["defects"]):
@@ -188,8 +185,8 @@ def _benign(
             (
                 f"{len(names[source])} clips: {', '.join(f'`{name}`' for name in names[source])}. "
                 f"*noise*: median absolute difference between {_TWINS[source]}, in the metric's unit. The rest: median "
-                "absolute change, in units of that noise; **bold** where a default metric moves by more. A dash: not "
-                "measured."
+                "absolute change, in units of that noise; **bold** where a default metric moves by more, with the change "
+                "itself in brackets: twins may differ by next to nothing. A dash: not measured."
             ),
             "",
             f"| metric | default | noise | {' | '.join(changes)} |",
@@ -207,7 +204,7 @@ def _in_noise(move: float | None, noise: float, default: bool) -> str:
         return "-"
     if move <= noise:
         return f"{move / noise:.2f}" if noise > 0 else "0.00"
-    text = f"{move / noise:.2f}" if noise > 0 else f"{move:.2g} absolute"
+    text = f"{move / noise:.2f} ({move:.2g})" if noise > 0 else f"{move:.2g} absolute"
     return f"**{text}**" if default else text
 
 
