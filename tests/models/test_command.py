@@ -183,7 +183,7 @@ def test_the_identity_is_the_program_not_its_place(tmp_path: Path) -> None:
     assert (first.id, first.revision, first.config) == (
         "mine",
         "v2",
-        {"command": ("python", "generate.py", "--fast")},
+        {"command": (Path(sys.executable).name, "generate.py", "--fast")},
     )
     assert first == moved
     program(tmp_path, "other weights", "w.bin")
