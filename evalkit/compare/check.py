@@ -76,6 +76,12 @@ def set_obstacle(a: Run, b: Run, metric_id: str) -> str:
     first, second = (table.iloc[0] for table in rows)
     if first["status"] != "ok" or second["status"] != "ok":
         return ""
+    if first["n_generated"] != second["n_generated"]:
+        return (
+            f"{metric_id} was computed of {first['n_generated']} clips in {a.folder} and of {second['n_generated']} in "
+            f"{b.folder}: a set's distance falls with the number of clips, so two such numbers are not comparable; "
+            "score both runs on the same clips, or leave it out"
+        )
     for column, what in (("protocol", "protocols"), ("reference_digest", "references")):
         if first[column] != second[column]:
             return (

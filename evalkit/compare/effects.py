@@ -215,5 +215,10 @@ def correct_sets(
         means = (change.baseline_value or 0.0, change.candidate_value or 0.0)
         sentence = explain(word, change.title, change.unit, interval, means, margin, None, None, alpha)
         sentence = f"{sentence} Label swaps: p = {p_adjusted:.2g}; the interval is conservative."
+        if change.baseline_p is not None and change.candidate_p is not None:
+            sentence += (
+                f" Each run against the reference (permutation test): p = {change.baseline_p:.2g} in the baseline, "
+                f"{change.candidate_p:.2g} in the candidate."
+            )
         rows.append(replace(change, p_adjusted=p_adjusted, word=word, sentence=sentence))
     return tuple(rows)

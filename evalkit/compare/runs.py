@@ -86,6 +86,7 @@ def compare_runs(
         clips.append(clip_table(pairs, margins, name))
         prompts.append(prompt_table(pairs, name))
         failures.append(failure_change(baseline, run, names[0], name))
+        notes += [note for change in sets if change.candidate == name and (note := _unequal_sides(change))]
         if _seeds_differ(pairs):
             notes.append(
                 f"{names[0]} and {name} used different seeds; their clips are paired by sample number"
@@ -103,6 +104,17 @@ def compare_runs(
         clips=pd.concat(clips, ignore_index=True),
         prompts=pd.concat(prompts, ignore_index=True),
         notes=tuple(notes),
+    )
+
+
+def _unequal_sides(change: SetChange) -> str:
+    """A word of warning where a set metric compares many clips with few, or ""."""
+    if not change.n_reference or change.n_generated == change.n_reference or not change.protocol:
+        return ""
+    return (
+        f"{change.title} of {change.candidate} compares {change.n_generated} generated clips with "
+        f"{change.n_reference} of the reference: such distances are made for the same number on both sides, and the "
+        "smaller side's bias is in the value; it is the same in both runs, so that their difference stands"
     )
 
 
@@ -218,4 +230,6 @@ def set_change(
         word=Word.NOT_COMPARABLE,
         sentence="",
         reason=evidence.reason,
+        baseline_p=evidence.baseline_p,
+        candidate_p=evidence.candidate_p,
     )

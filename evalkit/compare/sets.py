@@ -34,6 +34,8 @@ class SetEvidence(NamedTuple):
     noise_floor: float | None
     protocol: str
     reason: str
+    baseline_p: float | None = None
+    candidate_p: float | None = None
 
 
 class SharedVectors(NamedTuple):
@@ -70,6 +72,11 @@ def shared_vectors(a: Run, b: Run, metric_id: str) -> SharedVectors:
 def _row(run: Run, metric_id: str) -> dict[str, Any]:
     table = run.set_scores[(run.set_scores["metric_id"] == metric_id) & (run.set_scores["group"] == "")]
     return {str(key): value for key, value in table.iloc[0].items()} if len(table) else {}
+
+
+def _number(value: Any) -> float | None:
+    """A cell of the table; a null is NaN there."""
+    return None if value is None or np.isnan(value) else float(value)
 
 
 def _distance(record: MetricRecord, reference: Array) -> Distance:
@@ -122,7 +129,6 @@ def compare_set_metric(a: Run, b: Run, record: MetricRecord, seed: int, alpha: f
     ]
     if bad:
         return SetEvidence(None, None, None, 0, 0, 0, None, "", "; ".join(bad))
-    floor = first["noise_floor"]
     evidence = SetEvidence(
         float(first["value"]),
         float(second["value"]),
@@ -130,9 +136,11 @@ def compare_set_metric(a: Run, b: Run, record: MetricRecord, seed: int, alpha: f
         0,
         int(second["n_generated"]),
         int(second["n_reference"]),
-        None if floor is None or np.isnan(floor) else float(floor),
+        _number(first["noise_floor"]),
         str(second["protocol"] or ""),
         "",
+        _number(first["p_value"]),
+        _number(second["p_value"]),
     )
     try:
         shared = shared_vectors(a, b, record.id)

@@ -150,6 +150,8 @@ class SetChange:
         p_adjusted: Holm over all set metrics and candidates.
         noise_floor: distance of two halves of the reference, where known.
         prompts, n_generated, n_reference: what it rests on.
+        baseline_p, candidate_p: permutation p-values that the run's clips and the reference come from one distribution,
+            where the metric has such a test; None elsewhere.
         protocol: everything that defines the number.
         word, sentence, reason: as in `Effect`; `reason` also says why there is no interval.
     """
@@ -175,6 +177,8 @@ class SetChange:
     word: Word
     sentence: str
     reason: str = ""
+    baseline_p: float | None = None
+    candidate_p: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -175,7 +175,8 @@ def _row(metric: SetMetric, members: Sequence[tuple[Any, Any]], other: _OtherSid
     except Exception as error:  # a plugin's metric must not cost the run its other results
         return row | {"status": "failed", "reason": f"{type(error).__name__}: {error}"}
     low, high = score.interval or (None, None)
-    numbers = [number for number in (score.value, low, high, score.noise_floor) if number is not None]
+    candidates = (score.value, low, high, score.noise_floor, score.p_value)
+    numbers = [number for number in candidates if number is not None]
     if not all(map(math.isfinite, numbers)):
         reason = f"{metric.spec.id} gave a value that is not finite ({score.value})"
         return row | {"status": "failed", "reason": reason}
@@ -184,6 +185,7 @@ def _row(metric: SetMetric, members: Sequence[tuple[Any, Any]], other: _OtherSid
         "interval_low": low,
         "interval_high": high,
         "noise_floor": score.noise_floor,
+        "p_value": score.p_value,
         "n_generated": score.n_generated,
         "n_reference": score.n_reference,
         "protocol": score.protocol,

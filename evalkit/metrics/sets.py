@@ -182,9 +182,22 @@ class KVD(SetBase):
         direction="lower",
         formula="unbiased squared MMD with (x'y / D + 1)^3 on all samples",
         invariant_to=("order of clips", "number of clips, in the mean"),
-        limits="Slightly negative when the sets cannot be told apart. Its scale depends on the features' scale.",
+        limits=(
+            "Slightly negative when the sets cannot be told apart. Its scale depends on the features' scale. The "
+            "permutation p-value takes clips as independent: with several seeds a prompt it is too small."
+        ),
         citation="Binkowski et al., Demystifying MMD GANs, ICLR 2018; Unterthiner et al., 2018",
     )
+
+    def score(self, generated: torch.Tensor, reference: torch.Tensor, *, seed: int) -> SetScore:
+        """Distance as of every set metric, and the p-value of 1000 shuffles of the pooled clips' labels."""
+        import torch
+
+        from evalkit.metrics.functional.kernels import mmd_permutation_p
+
+        found = super().score(generated, reference, seed=seed)
+        generator = torch.Generator().manual_seed(seed)
+        return found._replace(p_value=mmd_permutation_p(generated, reference, generator=generator))
 
     def distance(self, generated: torch.Tensor, reference: torch.Tensor) -> float:
         """Unbiased squared MMD."""

@@ -81,6 +81,8 @@ class SetScore(NamedTuple):
         noise_floor: the value that two halves of the reference give, or None.
         protocol: every number that defines the value; two values with other protocols are not comparable.
         n_generated, n_reference: clips on each side.
+        p_value: how probable so large a value would be if both sides came from one distribution, or None where the
+            metric has no such test. Clips count as independent.
     """
 
     value: float
@@ -89,6 +91,7 @@ class SetScore(NamedTuple):
     protocol: str
     n_generated: int
     n_reference: int
+    p_value: float | None = None
 
 
 @runtime_checkable

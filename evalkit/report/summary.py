@@ -175,6 +175,7 @@ class SetRow:
     low: float | None
     high: float | None
     noise_floor: float | None
+    p_value: float | None
     n_generated: int | None
     n_reference: int | None
     protocol: str
@@ -290,6 +291,7 @@ def _set_rows(run: Run) -> list[SetRow]:
                 "interval_low",
                 "interval_high",
                 "noise_floor",
+                "p_value",
                 "n_generated",
                 "n_reference",
             )
@@ -302,6 +304,7 @@ def _set_rows(run: Run) -> list[SetRow]:
                 low=numbers["interval_low"],
                 high=numbers["interval_high"],
                 noise_floor=numbers["noise_floor"],
+                p_value=numbers["p_value"],
                 n_generated=None if numbers["n_generated"] is None else int(numbers["n_generated"]),
                 n_reference=None if numbers["n_reference"] is None else int(numbers["n_reference"]),
                 protocol=row["protocol"] or "",

@@ -193,6 +193,7 @@ def _sets(summary: RunSummary) -> Table:
                 shown,
                 interval,
                 format_number(row.noise_floor, row.decimals),
+                "\N{EN DASH}" if row.p_value is None else f"{row.p_value:.3g}",
                 str(row.n_generated or 0),
                 str(row.n_reference or 0),
                 row.protocol,
@@ -206,6 +207,7 @@ def _sets(summary: RunSummary) -> Table:
                 row.low,
                 row.high,
                 row.noise_floor,
+                row.p_value,
                 row.n_generated,
                 row.n_reference,
                 row.protocol,
@@ -216,7 +218,10 @@ def _sets(summary: RunSummary) -> Table:
     return Table(
         "sets",
         "Set metrics against the reference clips",
-        ("Metric", "Group", "Value", "95% interval", "Noise floor", "Generated", "Reference", "Protocol"),
+        (
+            *("Metric", "Group", "Value", "95% interval (conservative)", "Noise floor", "p (permutation)"),
+            *("Generated", "Reference", "Protocol"),
+        ),
         rows,
         (
             "metric",
@@ -225,6 +230,7 @@ def _sets(summary: RunSummary) -> Table:
             "low",
             "high",
             "noise_floor",
+            "p_value",
             "generated",
             "reference",
             "protocol",
@@ -232,7 +238,7 @@ def _sets(summary: RunSummary) -> Table:
             "reason",
         ),
         values,
-        (False, False, True, True, True, True, True, False),
+        (False, False, True, True, True, True, True, True, False),
     )
 
 

@@ -32,6 +32,8 @@ __all__ = [
 SCHEMA_VERSION = 1
 _AT_ONCE, _ROW_GROUP = 4096, 65_536  # rows as Python objects, rows as Arrow columns
 
+_LATER = frozenset({"p_value"})  # columns that runs of before do not have; they read as null
+
 STATUSES = ("ok", "failed", "skipped", "not_applicable", "generation_failed")
 
 
@@ -101,6 +103,7 @@ SET_SCORES = _schema(
     ("interval_low", pa.float64()),
     ("interval_high", pa.float64()),
     ("noise_floor", pa.float64()),
+    ("p_value", pa.float64()),  # permutation test against the reference; null where the metric has none
     ("n_generated", pa.int32()),
     ("n_reference", pa.int32()),
     ("reference_digest", pa.string()),
@@ -161,6 +164,10 @@ def read_table(path: Path, schema: pa.Schema) -> pa.Table:
             f"{path} cannot be read as Parquet ({error}); restore it or `evalkit rescore` the run"
         ) from error
     version = (table.schema.metadata or {}).get(b"schema_version", b"none").decode()
+    lacking = set(schema.names) - set(table.schema.names)
+    for name in sorted(lacking) if lacking <= _LATER else ():
+        place = schema.names.index(name)
+        table = table.add_column(place, schema.field(name), pa.nulls(len(table), schema.field(name).type))
     if version != str(SCHEMA_VERSION) or table.schema.names != schema.names:
         raise RunError(
             f"{path} has table schema {version} with columns {', '.join(table.schema.names)}; this evalkit reads "

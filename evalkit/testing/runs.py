@@ -240,7 +240,7 @@ def _store_set(
     import numpy as np
     from safetensors.numpy import save_file
 
-    from evalkit.stats.sets import unbiased_mmd
+    from evalkit.stats.sets import mmd_permutation_test, unbiased_mmd
 
     kept = [(p, s) for p in range(vectors.shape[0]) for s in range(vectors.shape[1]) if (p, s) not in failed]
     rows = [[suite.prompts[p].id, "", s] for p, s in kept]
@@ -261,6 +261,11 @@ def _store_set(
         "interval_low": None,
         "interval_high": None,
         "noise_floor": 0.0,
+        "p_value": (
+            mmd_permutation_test(generated, reference, np.random.default_rng(0), 199).p_value
+            if name == "set.kvd"
+            else None
+        ),
         "n_generated": len(generated),
         "n_reference": len(reference),
         "reference_digest": digest(np.asarray(reference).tolist()),

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from evalkit.compare.render import to_markdown
 from evalkit.compare.runs import compare_runs
 from evalkit.compare.sets import compare_set_metric, shared_vectors
 from evalkit.compare.types import Word
@@ -73,6 +74,37 @@ def test_other_protocols_and_references_are_refused(make):
     with pytest.raises(EvidenceError, match="different references"):
         compare_runs([a, other])
     assert compare_runs([a, other], metrics=["quality"]).sets == ()
+
+
+def test_the_permutation_test_of_each_run_reaches_the_output(make):
+    close = np.random.default_rng(52).normal(0, 1.1, (PROMPTS, SAMPLES, WIDTH))
+    a = make("a", sets={"set.kvd": (close, REFERENCE)})
+    b = make("b", sets={"set.kvd": (features(2, shift=0.7), REFERENCE)})
+    result = compare_runs([a, b])
+    (row,) = result.sets
+    assert row.baseline_p > 0.05
+    assert row.candidate_p == pytest.approx(1 / 200)
+    assert f"{row.baseline_p:.2g} in the baseline, 0.005 in the candidate" in row.sentence
+    assert result.to_dict()["sets"][0]["candidate_p"] == row.candidate_p
+    assert "permutation test" in to_markdown(result)
+
+
+def test_another_number_of_clips_is_refused_and_unequal_sides_are_said(make):
+    a = make("a", sets={"set.kvd": (features(1), REFERENCE)})
+    b = make("b", sets={"set.kvd": (features(1), REFERENCE)}, failed=[(0, 0)])
+    with pytest.raises(
+        EvidenceError, match=r"of 72 clips in .* and of 71 in .*falls with the number of clips"
+    ):
+        compare_runs([a, b])
+    (note,) = [
+        note
+        for note in compare_runs([a, make("c", sets={"set.kvd": (features(3), REFERENCE)})]).notes
+        if "both sides" in note
+    ]
+    assert "72 generated clips with 90 of the reference" in note
+    even = REFERENCE[:72]
+    pair = [make(name, sets={"set.kvd": (features(k), even)}) for k, name in ((1, "d"), (2, "e"))]
+    assert not [note for note in compare_runs(pair).notes if "both sides" in note]
 
 
 def test_without_feature_rows_the_values_are_shown_and_nothing_is_claimed(make):

@@ -67,6 +67,16 @@ def test_fvd_says_everything_behind_its_number():
     assert load_metric("set.fvd").score(x, y, seed=0) == score
 
 
+def test_kvd_says_how_probable_it_would_be_between_equal_sets():
+    reference = gaussian(60, 4, 1)
+    apart, alike = (
+        load_metric("set.kvd").score(gaussian(60, 4, 2, shift), reference, seed=0) for shift in (1.0, 0.0)
+    )
+    assert apart.p_value == pytest.approx(1 / 1001)
+    assert alike.p_value > 0.05
+    assert load_metric("set.fvd").score(gaussian(60, 4, 2), reference, seed=0).p_value is None
+
+
 def test_peers_divisors():
     x, y = gaussian(50, 4, 1), gaussian(60, 4, 2, 0.5)
     assert load_metric("set.fvd", ddof=0).score(x, y, seed=0).value == frechet_distance(x, y, ddof=0)

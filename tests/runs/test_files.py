@@ -90,6 +90,21 @@ def test_a_row_with_a_wrong_column_is_refused(tmp_path: Path) -> None:
         write_table(tmp_path / "t.parquet", SET_SCORES, [dict.fromkeys(SET_SCORES.names) | {"sneaky": 1}])
 
 
+def test_a_table_of_before_a_column_was_added_reads_as_null(tmp_path: Path) -> None:
+    path, row = (
+        tmp_path / "set_scores.parquet",
+        dict.fromkeys(SET_SCORES.names) | {"metric_id": "set.kvd", "p_value": 0.5},
+    )
+    write_table(path, SET_SCORES, [row])
+    pq.write_table(pq.read_table(path).drop_columns(["p_value"]), path)
+    table = read_table(path, SET_SCORES)
+    assert table.schema.names == SET_SCORES.names
+    assert table["p_value"].to_pylist() == [None]
+    pq.write_table(pq.read_table(path).drop_columns(["noise_floor"]), path)
+    with pytest.raises(RunError, match="schema"):
+        read_table(path, SET_SCORES)
+
+
 def test_a_table_of_another_schema_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "set_scores.parquet"
     pq.write_table(pa.table({"a": [1]}), path)
