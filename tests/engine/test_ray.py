@@ -59,18 +59,6 @@ def test_faults_stay_on_their_rows_and_tables_equal_those_of_one_process(
     assert "must be uint8" in errors["p0003"]
 
 
-def test_a_killed_machine_loses_no_item(cluster: Any, tmp_path: Path) -> None:
-    second = cluster.add_node(num_cpus=1)
-    cluster.wait_for_nodes()
-    job = faulty.KillsItsNode(second.node_id, tmp_path / "killed")
-    outcomes = list(RayExecutor(2).map(job, range(300)))
-    assert (tmp_path / "killed").exists()
-    assert sorted(outcome.index for outcome in outcomes) == list(range(300))
-    assert [outcome.error for outcome in outcomes if outcome.error] == []
-    assert {outcome.index: outcome.result[0] for outcome in outcomes} == {i: i * i for i in range(300)}
-    assert second.node_id not in {outcome.result[1] for outcome in outcomes}
-
-
 def test_two_workers_share_a_gpu_and_a_third_waits(cluster: Any, tmp_path: Path) -> None:
     # Ray counts what it is told: the card itself need not be there.
     node = cluster.add_node(num_cpus=3, num_gpus=1)
@@ -85,6 +73,18 @@ def test_two_workers_share_a_gpu_and_a_third_waits(cluster: Any, tmp_path: Path)
     assert len({outcome.result[0] for outcome in outcomes}) == 2
     assert {outcome.result[1] for outcome in outcomes} == {"0"}
     assert {outcome.result[2] for outcome in outcomes} == {2}
+
+
+def test_a_killed_machine_loses_no_item(cluster: Any, tmp_path: Path) -> None:
+    second = cluster.add_node(num_cpus=1)
+    cluster.wait_for_nodes()
+    job = faulty.KillsItsNode(second.node_id, tmp_path / "killed")
+    outcomes = list(RayExecutor(2).map(job, range(300)))
+    assert (tmp_path / "killed").exists()
+    assert sorted(outcome.index for outcome in outcomes) == list(range(300))
+    assert [outcome.error for outcome in outcomes if outcome.error] == []
+    assert {outcome.index: outcome.result[0] for outcome in outcomes} == {i: i * i for i in range(300)}
+    assert second.node_id not in {outcome.result[1] for outcome in outcomes}
 
 
 class Broken:
