@@ -47,6 +47,7 @@ SCHEDULES = (
 )
 
 
+@torch.no_grad()
 def errors(pipeline: ReferenceVideoPipeline, asked: list[Asked], schedule: Schedule) -> Tensor:
     """Mean squared error of each clip (N,), frames in [-1, 1]."""
     kept = pipeline.base_scheduler, pipeline.config.guided_above
@@ -74,6 +75,7 @@ def errors(pipeline: ReferenceVideoPipeline, asked: list[Asked], schedule: Sched
     return torch.cat(found)
 
 
+@torch.no_grad()
 def jitters(pipeline: ReferenceVideoPipeline, asked: list[Asked]) -> dict[str, list[float]]:
     """Jitter in pixels of truth, of sampled tracks drawn by the renderer of truth, and of the same tracks painted."""
     rows: dict[str, list[float]] = {"truth": [], "sampled tracks, drawn": [], "sampled tracks, painted": []}
@@ -106,17 +108,16 @@ def main() -> None:
     asked = [one for style in STYLES for one in [a for a in pool if a.scene.style == style][:share]]
     print("| steps | to level | guidance | above level | " + " | ".join(STYLES) + " |")
     print("|" + "---|" * (4 + len(STYLES)))
-    with torch.no_grad():
-        for schedule in SCHEDULES:
-            found = errors(pipeline, asked, schedule).view(len(STYLES), share)
-            cells = [f"{float(row.median()):.4f}" for row in found]
-            print("| " + " | ".join([*map(str, schedule), *cells]) + " |")
-        smooth = [
-            one for one in pool if one.kind == "single" and one.scene.objects[0].motions[0] != "bounce"
-        ][: chosen.clips]
-        print("\n| | mean jitter px | median |\n|---|---|---|")
-        for name, values in jitters(pipeline, smooth).items():
-            print(f"| {name} | {np.mean(values):.3f} | {np.median(values):.3f} |")
+    for schedule in SCHEDULES:
+        found = errors(pipeline, asked, schedule).view(len(STYLES), share)
+        cells = [f"{float(row.median()):.4f}" for row in found]
+        print("| " + " | ".join([*map(str, schedule), *cells]) + " |")
+    smooth = [one for one in pool if one.kind == "single" and one.scene.objects[0].motions[0] != "bounce"][
+        : chosen.clips
+    ]
+    print("\n| | mean jitter px | median |\n|---|---|---|")
+    for name, values in jitters(pipeline, smooth).items():
+        print(f"| {name} | {np.mean(values):.3f} | {np.median(values):.3f} |")
 
 
 if __name__ == "__main__":

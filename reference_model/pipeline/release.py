@@ -14,10 +14,10 @@ from safetensors.torch import load_file, save_file
 from reference_model.pipeline.modules import PainterModel, RefinerModel, TextModel, TracksModel
 from reference_model.pipeline.pipeline import ReferenceVideoPipeline
 from reference_model.release import VERSIONS, WEIGHTS, check, digests, manifest
-from reference_model.strength import REFINER_SIGMAS
+from reference_model.strength import PAINTER_SIGMAS, REFINER_SIGMAS
 from reference_model.text import Tokenizer
 
-SHARED_NOISE, GUIDED_ABOVE = 1.0, 5.0
+SHARED_NOISE, GUIDED_ABOVE = 1.0, 15.0
 """Settings of sampling that new versions are released with (see `ReferenceVideoPipeline`)."""
 
 
@@ -65,7 +65,9 @@ def build(text: Path, tracks: Path, base: Path, refiner: Path | None) -> Referen
         base=_fill(PainterModel(), load_file(base)),
         refiner=None if refiner is None else _fill(RefinerModel(), load_file(refiner)),
         tracks_scheduler=EDMEulerScheduler(sigma_min=0.02, sigma_max=20.0, sigma_data=1.0),
-        base_scheduler=EDMEulerScheduler(sigma_min=0.1, sigma_max=20.0, sigma_data=0.5),
+        base_scheduler=EDMEulerScheduler(
+            sigma_min=PAINTER_SIGMAS[0], sigma_max=PAINTER_SIGMAS[1], sigma_data=0.5
+        ),
         refiner_scheduler=EDMEulerScheduler(
             sigma_min=REFINER_SIGMAS[0], sigma_max=REFINER_SIGMAS[1], sigma_data=0.5
         ),
