@@ -1,4 +1,8 @@
-"""Bar 6: time and memory against the number of clips, frames and pixels. Every size runs in a process of its own."""
+"""Bars 6 and 12: time and memory against the number of clips, and against a clip's frames and pixels.
+
+Every number of clips runs in a process of its own. The shapes of one clip share a process and come in growing order, so
+that the peak of memory after each is its own.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +14,15 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, NamedTuple
 
-from benchmarks.perf.measure import Bar
+import numpy as np
+
+from benchmarks.perf.measure import Bar, Kept
 
 METRICS = 16
 _OFTEN = 500
+LEAST, MOST = 0.95, 1.05
 
 
 def _score(root: Path, size: int) -> Callable[[], object]:
@@ -36,8 +44,6 @@ def _score(root: Path, size: int) -> Callable[[], object]:
 
 
 def _synthetic(root: Path, size: int, name: str, seed: int = 0) -> object:
-    import numpy as np
-
     from evalkit.testing.runs import make_run
 
     values = np.random.default_rng(seed).normal(size=(METRICS, size, 1))
@@ -63,103 +69,198 @@ def _report(root: Path, size: int) -> Callable[[], object]:
     return lambda: render_report(run)  # type: ignore[arg-type]
 
 
-STAGES = {"score": _score, "compare": _compare, "report": _report}
+STAGES: dict[str, Callable[[Path, int], Callable[[], object]]] = {
+    "score": _score,
+    "compare": _compare,
+    "report": _report,
+}
+AXES: dict[str, Callable[[int], tuple[int, int, int]]] = {
+    "frames": lambda frames: (frames, 128, 128),
+    "pixels": lambda side: (8, side, side),
+}
 
 
-def _child(stage: str, size: int) -> None:
+def _peak_mib() -> float:
     import resource
 
-    from benchmarks.perf.measure import one_thread
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
-    one_thread()
+
+def _stage_child(stage: str, size: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         run = STAGES[stage](Path(folder), size)
         start = time.process_time()
         run()
-        seconds = time.process_time() - start
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    json.dump({"seconds": seconds, "peak_mib": peak}, sys.stdout)
+        return {"seconds": time.process_time() - start, "peak_mib": _peak_mib()}
 
 
-def _measure(stage: str, size: int) -> dict[str, float]:
-    """The median of three runs where they are short, since start-up and caches disturb those most; else one."""
-    runs = sorted(
-        (_run(stage, size) for _ in range(3 if size <= _OFTEN else 1)), key=lambda one: one["seconds"]
-    )
-    return runs[len(runs) // 2]
+def _axis_child(axis: str, sizes: list[int]) -> list[list[dict[str, float]]]:
+    """One clip a size, decoded and scored three times; a tiny one goes first, so that loading networks does not count."""
+    from benchmarks.perf.clips import write_clip
+    from benchmarks.perf.scoring import EVERY, scorer
 
-
-def _run(stage: str, size: int) -> dict[str, float]:
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.perf.growth", stage, str(size)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise RuntimeError(f"{stage} at {size} clips: {done.stderr[-2000:]}")
-    found: dict[str, float] = json.loads(done.stdout.strip().splitlines()[-1])
+    scored = scorer(EVERY)
+    found = []
+    with tempfile.TemporaryDirectory() as folder:
+        scored(write_clip(Path(folder) / "tiny.mp4", 4, 64, 64))
+        for size in sizes:
+            path = write_clip(Path(folder) / f"{size}.mp4", *AXES[axis](size))
+            runs = []
+            for _ in range(3):
+                start = time.process_time()
+                scored(path)
+                runs.append({"seconds": time.process_time() - start, "peak_mib": _peak_mib()})
+            found.append(runs)
     return found
 
 
-def exponent(sizes: list[int], seconds: list[float], fixed: float) -> float | None:
-    """Least-squares slope of log(time beyond the fixed part) on log(size), over the sizes that rise above it.
+def _in_a_child(*what: str) -> Any:
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.perf.growth", *what], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(what)}: {done.stderr[-2000:]}")
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+class Growth(NamedTuple):
+    """`seconds = fixed + each * size ** exponent`, with the standard error of the exponent."""
+
+    fixed: float
+    each: float
+    exponent: float
+    error: float
+
+
+def fit(sizes: list[float], seconds: list[float]) -> Growth:
+    """Fit start-up, cost and exponent together, by least squares of relative errors.
+
+    What does not grow must not be read as slow growth. A run of next to nothing would not say how much that is, since a
+    page's lists and pictures have an upper number and are not full yet: all runs of all sizes decide it together.
 
     Args:
-        sizes, seconds: what was measured.
-        fixed: time at a size that is next to nothing: start-up, which does not grow.
-
-    Returns:
-        None when fewer than two sizes spend a quarter of their time beyond the fixed part.
+        sizes: one entry a run; at least four different ones.
+        seconds: what each run took.
     """
-    points = [
-        (math.log(size), math.log(one - fixed))
-        for size, one in zip(sizes, seconds, strict=True)
-        if one - fixed > 0.25 * one
-    ]
-    if len(points) < 2:
-        return None
-    mean_x, mean_y = (sum(axis) / len(points) for axis in zip(*points, strict=True))
-    above = sum((x - mean_x) * (y - mean_y) for x, y in points)
-    return above / sum((x - mean_x) ** 2 for x, _ in points)
+    from scipy.optimize import curve_fit
+
+    x, y = np.asarray(sizes, float), np.asarray(seconds, float)
+    largest = x.max()
+
+    def model(size: np.ndarray, fixed: float, rest: float, exponent: float) -> np.ndarray:
+        return fixed + rest * (size / largest) ** exponent
+
+    start = (y.min() / 2, y.max() - y.min() / 2, 1.0)
+    (fixed, rest, exponent), covariance = curve_fit(
+        model, x, y, start, sigma=y, bounds=([0, 0, 0], [np.inf, np.inf, 4])
+    )
+    return Growth(float(fixed), float(rest / largest**exponent), float(exponent), math.sqrt(covariance[2, 2]))
 
 
-def bars(rounds: int, quick: bool) -> list[Bar]:
-    sizes = [100, 400, 1600] if quick else [100, 500, 2000, 10_000]
-    found = []
-    for stage in STAGES:
-        try:
-            smallest, *points = [_measure(stage, size) for size in (sizes[0] // 10, *sizes)]
-        except RuntimeError as error:
-            found.append(
-                Bar(
-                    f"6 {stage}",
-                    f"time exponent of {stage} in clips",
-                    None,
-                    1.05,
-                    "at most",
-                    reason=str(error),
-                )
-            )
-            continue
-        seconds = [point["seconds"] for point in points]
-        slope = exponent(sizes, seconds, smallest["seconds"])
-        figures = f"start-up {smallest['seconds']:.2f} s, " + ", ".join(
-            f"{size:,}: {one:.2f} s" for size, one in zip(sizes, seconds, strict=True)
+def _points(kept: Kept, stage: str, sizes: list[int], often: int) -> dict[int, list[dict[str, float]]]:
+    """Every size in processes of its own: three where they are short, since start-up disturbs those most; else one."""
+    return {
+        size: [
+            kept.measure(f"{stage} {size} run {turn}", lambda size=size: _in_a_child(stage, str(size)))
+            for turn in range(3 if size <= often else 1)
+        ]
+        for size in sizes
+    }
+
+
+def _seconds(points: dict[int, list[dict[str, float]]]) -> str:
+    medians = {size: sorted(one["seconds"] for one in runs)[len(runs) // 2] for size, runs in points.items()}
+    return ", ".join(f"{size:,}: {one:.3g} s" for size, one in medians.items())
+
+
+def _fitted(points: dict[int, list[dict[str, float]]]) -> Growth:
+    return fit(
+        *(
+            list(axis)
+            for axis in zip(*((s, one["seconds"]) for s, runs in points.items() for one in runs), strict=True)
         )
+    )
+
+
+def _peak(points: dict[int, list[dict[str, float]]], size: int) -> float:
+    return max(one["peak_mib"] for one in points[size])
+
+
+def clips(rounds: int, quick: bool, kept: Kept) -> list[Bar]:
+    """Score, compare and report in the number of clips; peak memory of scoring."""
+    sizes = [100, 200, 400, 1600] if quick else [100, 500, 2000, 5000, 10_000]
+    found = []
+    for stage in ("score", "compare", "report"):
+        points = _points(kept, stage, sizes, _OFTEN)
+        growth = _fitted(points)
+        marginal = 1000 * growth.each * growth.exponent * sizes[-1] ** (growth.exponent - 1)
         found.append(
-            Bar(f"6 {stage}", f"time exponent of {stage} in clips", slope, 1.05, "at most", unit="",
-                detail=figures, reason=f"{1000 * seconds[-1] / sizes[-1]:.2f} ms a clip at the largest size")
+            Bar(f"6 {stage}", f"time exponent of {stage} in clips", growth.exponent, MOST, "within", unit="",
+                least=LEAST,
+                detail=f"standard error {growth.error:.2g}; start-up {growth.fixed:.2f} s; {_seconds(points)}",
+                reason=f"The fit leaves a standard error of {growth.error:.2g}; one more clip costs {marginal:.2g} ms "
+                f"at {sizes[-1]:,} clips. "
+                + ("Below the range means that a large run costs less than in proportion."
+                   if growth.exponent < LEAST else ""))
         )  # fmt: skip
         if stage == "score":
-            memory = points[-1]["peak_mib"] / points[1]["peak_mib"]
+            low, high = sizes[1], sizes[-1]
             found.append(
-                Bar("6 memory", f"peak memory of score at {sizes[-1]:,} clips / at {sizes[1]:,}", memory, 1.2,
-                    "at most", detail=", ".join(f"{size:,}: {point['peak_mib']:.0f} MiB"
-                                                for size, point in zip(sizes, points, strict=True)))
+                Bar("6 memory", f"peak memory of score at {high:,} clips / at {low:,}",
+                    _peak(points, high) / _peak(points, low), 1.2, "at most",
+                    detail=", ".join(f"{size:,}: {_peak(points, size):.0f} MiB" for size in sizes),
+                    reason="The rows of the tables are held until they are written.")
             )  # fmt: skip
     return found
 
 
+def shapes(rounds: int, quick: bool, kept: Kept) -> list[Bar]:
+    """Scoring one clip in its frames and in its pixels; peak memory in frames."""
+    frames = [8, 16, 32, 64] if quick else [8, 16, 32, 64, 128]
+    sides = [64, 128, 256, 512] if quick else [64, 128, 256, 512, 1024]
+    measured = {}
+    for axis, sizes in (("frames", frames), ("pixels", sides)):
+        words = [str(size) for size in sizes]
+        point = kept.measure(
+            f"{axis} {' '.join(words)}", lambda axis=axis, words=words: {"runs": _in_a_child(axis, *words)}
+        )
+        measured[axis] = dict(zip(sizes, point["runs"], strict=True))
+    by_frames, by_side = measured["frames"], measured["pixels"]
+    in_frames = _fitted(by_frames)
+    in_pixels = _fitted({side * side: runs for side, runs in by_side.items()})
+    low, high = frames[1], frames[-1]
+    decoded = (high - low) * 128 * 128 * 3 / 2**20
+    grown = _peak(by_frames, high) - _peak(by_frames, low)
+    return [
+        Bar("12 frames", "time exponent of scoring a clip in its frames, at 128x128", in_frames.exponent, MOST,
+            "at most", unit="", detail=f"standard error {in_frames.error:.2g}; {_seconds(by_frames)}",
+            reason=f"The fit leaves a standard error of {in_frames.error:.2g}."),
+        Bar("12 pixels", "time exponent of scoring a clip of 8 frames in the pixels of a frame", in_pixels.exponent,
+            MOST, "at most", unit="",
+            detail=f"standard error {in_pixels.error:.2g}; {_seconds(by_side)} (sides of square frames); networks and "
+            "flow see frames at a bounded size",
+            reason=f"The fit leaves a standard error of {in_pixels.error:.2g}."),
+        Bar("12 memory", f"peak memory of scoring a clip of {high} frames / of {low}, at 128x128",
+            _peak(by_frames, high) / _peak(by_frames, low), 1.2, "at most",
+            detail=", ".join(f"{size}: {_peak(by_frames, size):.0f} MiB" for size in frames)
+            + f"; {grown:.0f} MiB more for {decoded:.1f} MiB of decoded pixels",
+            reason=f"A clip is kept whole, since its metrics read it more than once: {grown / decoded:.1f} bytes are "
+            "held for a byte of pixels, flow and other features included."),
+    ]  # fmt: skip
+
+
+def main(what: str, *sizes: str) -> None:
+    """What a child measures, as one line of JSON."""
+    from benchmarks.perf.measure import one_thread
+
+    one_thread()
+    found: object = (
+        _stage_child(what, int(sizes[0]))
+        if what in STAGES
+        else _axis_child(what, [int(size) for size in sizes])
+    )
+    json.dump(found, sys.stdout)
+
+
 if __name__ == "__main__":
-    _child(sys.argv[1], int(sys.argv[2]))
+    main(*sys.argv[1:])

@@ -6,14 +6,19 @@ candidates take turns, and the ratio is taken within every round before the medi
 
 from __future__ import annotations
 
+import datetime
 import gc
+import json
+import os
 import statistics
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
-__all__ = ["Bar", "Clock", "alternate", "one_thread"]
+__all__ = ["Bar", "Clock", "Kept", "alternate", "now", "one_thread"]
 
 
 @dataclass(frozen=True)
@@ -25,7 +30,7 @@ class Bar:
         what: what was measured, for people.
         value: the measured figure; None when it could not be measured here.
         limit: the bar.
-        sense: on which side of the limit the figure must lie.
+        sense: on which side of the limit the figure must lie; `within` has another limit below, `least`.
         unit: `x` for ratios.
         detail: the figures behind it.
         reason: why it was missed or could not be measured.
@@ -35,17 +40,31 @@ class Bar:
     what: str
     value: float | None
     limit: float
-    sense: Literal["at least", "at most"]
+    sense: Literal["at least", "at most", "within"]
     unit: str = "x"
     detail: str = ""
     reason: str = ""
+    least: float | None = None
 
     @property
     def verdict(self) -> Literal["met", "missed", "not measured"]:
         if self.value is None:
             return "not measured"
-        met = self.value >= self.limit if self.sense == "at least" else self.value <= self.limit
-        return "met" if met else "missed"
+        return "missed" if self.miss else "met"
+
+    @property
+    def miss(self) -> str:
+        """By how much the bar is missed, in words; empty where it is met or was not measured."""
+        value, limit = self.value, self.limit
+        if value is None:
+            return ""
+        if self.sense == "at least" and value < limit:
+            return f"{1 - value / limit:.0%} short of the limit"
+        if self.sense != "at least" and value > limit:
+            return f"{value / limit - 1:.0%} above the limit"
+        if self.least is not None and value < self.least:
+            return f"{1 - value / self.least:.0%} below the range"
+        return ""
 
 
 class Clock:
@@ -88,6 +107,42 @@ def alternate(
                 run()
             seconds[name].append((time.process_time() - start) / count)
     return Clock(seconds)
+
+
+def now() -> dict[str, Any]:
+    """Date to the minute (UTC) and the machine's load average of the last minute, for whatever is measured next."""
+    return {
+        "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M"),
+        "load": round(os.getloadavg()[0], 1),
+    }
+
+
+class Kept:
+    """What a long part has measured so far, a line a figure, so that an interrupted part goes on where it was.
+
+    Args:
+        path: the file; None keeps nothing.
+        resume: use what the file holds; False begins anew.
+    """
+
+    def __init__(self, path: Path | None = None, *, resume: bool = False) -> None:
+        self.path = path
+        self.points: dict[str, dict[str, Any]] = {}
+        if path is not None and resume and path.exists():
+            self.points = {point["key"]: point for point in map(json.loads, path.read_text().splitlines())}
+        elif path is not None:
+            path.unlink(missing_ok=True)
+
+    def measure(self, key: str, run: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """The figures of `key`: those that are kept, or else what `run` measures now."""
+        if key not in self.points:
+            print(f"  {key} ...", file=sys.stderr, flush=True)
+            self.points[key] = {"key": key, **now(), **run()}
+            if self.path is not None:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                with self.path.open("a") as file:
+                    file.write(json.dumps(self.points[key]) + "\n")
+        return self.points[key]
 
 
 def one_thread() -> None:
