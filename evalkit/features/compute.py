@@ -183,7 +183,8 @@ class FeaturePlan:
 
     def _resolve(self, request: FeatureRequest) -> tuple[FeatureRequest, ...]:
         try:
-            extractor = load_extractor(request, self.device)
+            # The cache tells a default from the same value given: elsewhere the processor's is asked for without it.
+            extractor = load_extractor(request, *(() if self.device == "cpu" else (self.device,)))
             self.specs[request] = extractor.spec
         except Exception as error:  # a plugin may fail in any way; only its own metrics suffer
             self.problems[request] = problem_of(error)
