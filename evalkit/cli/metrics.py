@@ -113,3 +113,35 @@ def totals(
         return
     for name, value in {**scores, **found._asdict()}.items():
         typer.echo(f"{name:<24} {100 * value:6.2f}")
+
+
+@metrics_app.command(
+    "import",
+    epilog="Example: evalkit metrics import runs/first results/mine_eval_results.json --exported for-vbench",
+)
+def import_results(
+    run: Annotated[Path, typer.Argument(help="Run folder whose clips were scored.")],
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            help="VBench's *_eval_results.json, EvalCrafter's *_record.txt, T2V-CompBench's *.csv."
+        ),
+    ],
+    exported: Annotated[
+        Path | None, typer.Option(help="Folder of `evalkit export` that the benchmark scored.")
+    ] = None,
+    group: Annotated[str, typer.Option(help="Whose clips, where the run holds several models.")] = "",
+) -> None:
+    """File the scores that another benchmark's own code gave a run's clips, under that benchmark's ids."""
+    from evalkit.engine.peer_scores import import_scores
+    from evalkit.runs.store import open_run
+
+    done = import_scores(open_run(run), files, exported=exported, group=group)
+    for name, count in done.metrics.items():
+        typer.echo(f"{name}: {count} clips", err=True)
+    if done.unknown:
+        typer.echo(
+            f"note: {len(done.unknown)} clips of the files are none of the run's, such as {done.unknown[0]}",
+            err=True,
+        )
+    typer.echo(f"render the report anew with: evalkit report {run}", err=True)

@@ -31,6 +31,9 @@ EXTRACTORS = Registry(
         "vbench_motion": "evalkit.features.peers:VBenchMotion",
         "evalcrafter_warp": "evalkit.features.peers:EvalCrafterWarp",
         "evalcrafter_clip": "evalkit.features.peers:EvalCrafterClip",
+        "viclip": "evalkit.features.viclip:ViClipVideo",
+        "viclip_text": "evalkit.features.viclip:ViClipText",
+        "vbench_interpolation": "evalkit.features.interpolation:VBenchInterpolation",
         "conse": "evalkit.features.text:Conse",
     },
 )

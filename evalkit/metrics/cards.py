@@ -23,6 +23,7 @@ _GROUPS = {
     "safety": "Safety",
     "vbench": "VBench's own formulas",
     "evalcrafter": "EvalCrafter's own formulas",
+    "compbench": "T2V-CompBench's own formulas",
 }
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, cast
 
 from evalkit._registry import Registry
 from evalkit.errors import EvalkitError
+from evalkit.metrics.peers import PEERS
 
 if TYPE_CHECKING:
     from evalkit.metrics.spec import ClipMetric, MetricSpec, SetMetric
@@ -28,6 +29,10 @@ METRICS = Registry(
         "vbench.dynamic_degree": "evalkit.metrics.vbench:DynamicDegree",
         "vbench.aesthetic_quality": "evalkit.metrics.ratings:AestheticQuality",
         "vbench.imaging_quality": "evalkit.metrics.ratings:ImagingQuality",
+        "vbench.motion_smoothness": "evalkit.metrics.vbench_prompt:MotionSmoothness",
+        "vbench.overall_consistency": "evalkit.metrics.vbench_prompt:OverallConsistency",
+        "vbench.temporal_style": "evalkit.metrics.vbench_prompt:TemporalStyle",
+        "vbench.appearance_style": "evalkit.metrics.vbench_prompt:AppearanceStyle",
         "evalcrafter.warping_error": "evalkit.metrics.evalcrafter:WarpingError",
         "evalcrafter.clip_temp": "evalkit.metrics.evalcrafter:ClipTemp",
         "evalcrafter.clip_score": "evalkit.metrics.evalcrafter:ClipScoreOfPrompt",
@@ -98,6 +103,7 @@ METRICS = Registry(
         "cost.seconds_per_clip": "evalkit.metrics.cost:SecondsPerClip",
         "cost.seconds_per_frame": "evalkit.metrics.cost:SecondsPerFrame",
         "cost.peak_memory": "evalkit.metrics.cost:PeakMemory",
+        **{name: f"evalkit.metrics.imported:{name}" for name in PEERS},
     },
 )
 

@@ -74,7 +74,7 @@ def totals(scores: Mapping[str, float]) -> Totals:
     if missing:
         raise EvalkitError(
             f"VBench totals need all sixteen dimensions; missing: {', '.join(missing)}. "
-            "Score them, or report the single dimensions"
+            "Score them (`evalkit metrics show vbench.NAME` says what each needs), or report the single dimensions"
         )
 
     def scaled(name: str) -> float:

@@ -7,6 +7,7 @@ t2v-compbench  {category}/0001.mp4 and prompts/{category}.txt
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -22,7 +23,9 @@ from evalkit.runs.store import Run
 from evalkit.suites.clip_files import file_names
 from evalkit.suites.prompt import Prompt
 
-__all__ = ["PEERS", "Exported", "export_run"]
+__all__ = ["CLIPS", "PEERS", "Exported", "export_run"]
+
+CLIPS = "evalkit_clips.jsonl"
 
 # Dimensions that VBench scores on any prompt, given to prompts that name none.
 _ANY_PROMPT = (
@@ -96,13 +99,19 @@ def export_run(run: Run, peer: str, out: Path, *, group: str = "") -> Exported:
     return Exported(len(clips) - len(more), written, (*left_out, *more))
 
 
-def _place(source: Path, target: Path) -> None:
-    """Link where the file system can, copy elsewhere; the original is never moved."""
+def _place(clip: _Clip, out: Path, target: Path) -> None:
+    """Link where the file system can, copy elsewhere; the original is never moved.
+
+    `evalkit_clips.jsonl` remembers which file is which clip, so that the peer's scores find back to the run.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
-        os.link(source, target)
+        os.link(clip.path, target)
     except OSError:
-        shutil.copyfile(source, target)
+        shutil.copyfile(clip.path, target)
+    line = {"file": target.relative_to(out).as_posix(), "prompt_id": clip.key[0], "sample_index": clip.key[1]}
+    with (out / CLIPS).open("a", encoding="utf-8") as file:
+        file.write(json.dumps(line, ensure_ascii=False) + "\n")
 
 
 def _scored(scores: Any, metric: str, clips: Iterable[_Clip]) -> Iterator[tuple[_Clip, float]]:
@@ -126,7 +135,7 @@ def _vbench(clips: list[_Clip], scores: Any, out: Path) -> tuple[tuple[str, ...]
         if target.exists():
             # Two prompts of VBench differ by case alone, which some file systems cannot keep apart.
             target = target.with_name(f"{name}-{clip.prompt.id}-{clip.sample}{clip.path.suffix}")
-        _place(clip.path, target)
+        _place(clip, out, target)
         paths[clip.key] = target.relative_to(out).as_posix()
         named = [tag.removeprefix("vbench.") for tag in clip.prompt.tags if tag.startswith("vbench.")]
         entry = entries.setdefault(
@@ -140,7 +149,11 @@ def _vbench(clips: list[_Clip], scores: Any, out: Path) -> tuple[tuple[str, ...]
         dimension = metric.removeprefix("vbench.")
         # VBench's files hold imaging quality of single clips in 0..100 and its mean in 0..1.
         scale = 100.0 if dimension == "imaging_quality" else 1.0
-        rows = [(paths[clip.key], value * scale) for clip, value in _scored(scores, metric, clips)]
+        rows = [
+            (paths[clip.key], value * scale)
+            for clip, value in _scored(scores, metric, clips)
+            if dimension in entries[clip.prompt.id]["dimension"]
+        ]
         if rows:
             (overall, listed), *_ = export_results(dimension, rows).values()
             results[dimension] = [overall / scale, listed]
@@ -175,7 +188,7 @@ def _evalcrafter(clips: list[_Clip], scores: Any, out: Path) -> tuple[tuple[str,
     names: dict[tuple[str, int], str] = {}
     for number, clip in zip(numbers, first, strict=True):
         names[clip.key] = f"{number}{clip.path.suffix}"
-        _place(clip.path, out / "videos" / names[clip.key])
+        _place(clip, out, out / "videos" / names[clip.key])
         (out / "prompts").mkdir(parents=True, exist_ok=True)
         write_text(out / "prompts" / f"{number}.txt", clip.prompt.text + "\n")
     written = []
@@ -201,7 +214,7 @@ def _compbench(clips: list[_Clip], scores: Any, out: Path) -> tuple[tuple[str, .
         category = re.sub(r"[^\w-]", "_", clip.prompt.category)
         listed = prompts.setdefault(category, [])
         listed.append(clip.prompt.text)
-        _place(clip.path, out / category / f"{len(listed):04d}{clip.path.suffix}")
+        _place(clip, out, out / category / f"{len(listed):04d}{clip.path.suffix}")
     (out / "prompts").mkdir()
     for category, texts in prompts.items():
         write_text(out / "prompts" / f"{category}.txt", "\n".join(texts) + "\n")

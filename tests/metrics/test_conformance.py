@@ -14,7 +14,7 @@ PROMPT = Prompt(id="p", text="a red ball on a lawn", category="c", expect={"came
 # What needs weights that do not come with an installation, original bytes, the reference world, 16 frames, or a suite
 # of more than five prompts: each has its own tests.
 ABSENT = {"alignment.clip", "alignment.video_text", "visual.quality", "visual.aesthetic"}
-PEERS = ("vbench.", "evalcrafter.")
+PEERS = ("vbench.", "evalcrafter.", "compbench.")
 ELSEWHERE = ("provenance.", "safety.", "alignment.world", "alignment.retrieval_top5", "temporal.jerk")
 NETWORKS = {
     *("alignment.conse", "alignment.retrieval", "set.frechet"),
