@@ -22,6 +22,8 @@ from reference_model.world.render import SLOTS
 
 MULTIPLE = 8
 SIZES = (32, 256)
+NEGATED_ABOVE = 5.0
+"""A negative prompt is heard on the painter's noise levels above this, where patterns are settled."""
 
 
 @dataclass
@@ -44,7 +46,8 @@ class ReferenceVideoPipeline(DiffusionPipeline):  # type: ignore[misc]
     Two settings of sampling belong to a version as its weights do. `shared_noise`: the share of the noise that all frames
     of a clip have in common; with 1 frames agree on what the prompt leaves open. `guided_above`: the painter's noise level
     above which guidance acts (Kynkaanniemi et al., "Limited Interval", arXiv:2404.07724): what a clip shows is settled
-    there, and below guidance only exaggerates outlines and colours.
+    there, and below guidance only exaggerates outlines and colours. What a negative prompt names may be settled later, so
+    where there is one guidance acts down to `NEGATED_ABOVE`.
     """
 
     model_cpu_offload_seq = "text_encoder->tracks->base->refiner"
@@ -142,7 +145,7 @@ class ReferenceVideoPipeline(DiffusionPipeline):  # type: ignore[misc]
         objects, view = resample(objects, num_frames), resample(view, num_frames)
         small = self._paint(
             (objects, view, phase), text, against, (num_frames, height // 2, width // 2), guidance_scale,
-            num_inference_steps, generators,
+            num_inference_steps, generators, [bool(words.strip()) for words in negatives],
         )  # fmt: skip
         large = enlarge(small, height, width)
         if refine:
@@ -198,8 +201,9 @@ class ReferenceVideoPipeline(DiffusionPipeline):  # type: ignore[misc]
         guidance: float,
         steps: int,
         generators: list[torch.Generator],
+        negated: Sequence[bool] = (),
     ) -> Tensor:
-        """Small clips (B, T, 3, H, W) in [-1, 1]."""
+        """Small clips (B, T, 3, H, W) in [-1, 1]; `negated` says for which of them `against` is a negative prompt."""
         frames, height, width = size
         objects, view, phase = tracks
         layout = draw_layout(objects, view, phase, height, width)
@@ -212,22 +216,26 @@ class ReferenceVideoPipeline(DiffusionPipeline):  # type: ignore[misc]
             text.device
         )
         x = x * scheduler.sigmas[0]
+        above = torch.full((len(x), 1, 1, 1, 1), float(self.config.guided_above), device=x.device)
+        if any(negated):
+            heard = torch.tensor(negated, device=x.device).view_as(above)
+            above = torch.where(heard, above.clamp(max=NEGATED_ABOVE), above)
         for timestep, sigma in zip(scheduler.timesteps, scheduler.sigmas, strict=False):
             scaled, level = scheduler.scale_model_input(x, timestep), timestep.to(x).expand(len(x))
-            guided = other_plan is not None and float(sigma) > self.config.guided_above
+            guided = sigma.to(above) > above
 
             def estimate(
                 first: int,
                 end: int,
                 scaled: Tensor = scaled,
                 level: Tensor = level,
-                guided: bool = guided,
+                guided: Tensor = guided,
             ) -> Tensor:
                 output = self.base(scaled[:, first:end], level, plan[:, first:end], text)
-                if not guided or other_plan is None:
+                if other_plan is None or not bool(guided.any()):
                     return output  # type: ignore[no-any-return]
                 other = self.base(scaled[:, first:end], level, other_plan[:, first:end], against)
-                return other + guidance * (output - other)  # type: ignore[no-any-return]
+                return torch.where(guided, other + guidance * (output - other), output)
 
             x = scheduler.step(blended(frames, estimate), timestep, x).prev_sample
         return x.clamp(-1, 1)

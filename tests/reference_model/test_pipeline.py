@@ -127,6 +127,25 @@ def test_a_negative_prompt_needs_guidance(pipeline: ReferenceVideoPipeline) -> N
     assert torch.equal(make(pipeline, **off)[0], make(pipeline, negative_prompt="at night", **off)[0])
 
 
+def test_a_negative_prompt_is_heard_below_the_levels_that_are_guided_and_by_its_own_clip_alone() -> None:
+    never = tiny()
+    never.register_to_config(guided_above=1e9)
+
+    def painted(*negative: str) -> list[torch.Tensor]:
+        text = never.text_encoder([PROMPT] * 2)
+        tracks = torch.zeros(2, 3, 4, 6), torch.zeros(2, 4, 3), torch.zeros(2, 2)
+        generators = [torch.Generator().manual_seed(place) for place in range(2)]
+        against = never.text_encoder(list(negative))
+        return list(
+            never._paint(tracks, text, against, (4, 16, 16), 3.0, 2, generators, [bool(n) for n in negative])
+        )
+
+    with torch.no_grad():
+        neither, second = painted("", ""), painted("", "at night")
+    assert torch.equal(neither[0], second[0])
+    assert not torch.equal(neither[1], second[1])
+
+
 def test_word_weights_reach_the_clip(pipeline: ReferenceVideoPipeline) -> None:
     plain = make(pipeline)[0]
     assert torch.equal(plain, make(pipeline, "a large (red:1.0) ball moves left")[0])
