@@ -152,12 +152,15 @@ def majority(asked: Sequence[Asked]) -> dict[str, float]:
 
 
 def quality(clips: Sequence[Tensor], seen: Sequence[Observation], asked: Sequence[Asked]) -> dict[str, float]:
-    """Means over clips: sharpness, change and flicker of frames, jitter of paths that have no corners."""
+    """Means over clips: sharpness, change and flicker of frames, jitter of paths that have no corners.
+
+    Where no motion is stated a model may choose to bounce, so only prompts that state another motion count for jitter.
+    """
     arrays = [frames_of(clip) for clip in clips]
     smooth = [
         one.jitter
         for one, ask in zip(seen, asked, strict=True)
-        if ask.kind == "single" and ask.scene.objects[0].motions[0] != "bounce" and one.objects
+        if ask.kind == "single" and ask.expect.get("motion") not in (None, "bounce") and one.objects
     ]
     return {
         "sharpness": round(float(np.mean([sharpness(clip) for clip in arrays])), 3),
