@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from reference_model.encoders import WorldEncoder
     from reference_model.text import Tokenizer
 
-PREPROCESSING = "16 frames evenly, 32x32 mean, float32"
+PREPROCESSING = "16 frames evenly, 64x64 bilinear with antialias, float32"
 # Every prompt of the core suite is made of the world's words alone; of the open-domain suite, at least a quarter of
 # every prompt's words are unknown.
 UNKNOWN_SHARE = 0.2
@@ -57,7 +57,7 @@ class _World:
         """Identity, with the digest of the shipped weights."""
         return ExtractorSpec(
             id=self.id,
-            version="1",
+            version="2",
             subject=self.subject,
             title=self.title,
             weights_digest=_digest(),

@@ -19,12 +19,15 @@ from reference_model.evaluate.figures import Share
 from reference_model.text import Tokenizer
 from reference_model.train.data import SWAPS, swapped
 from reference_model.train.encoders import clips_of, factor_targets
+from reference_model.train.frames import drafts
 from reference_model.train.loop import Draw
 from reference_model.world import Scene, SceneOptions, describe, sample_scene
+from reference_model.world.attributes import TEXTURED
 
 SEED = 2024
 BINS = 10
 AMONG = 64
+CPU = torch.device("cpu")
 
 
 class FactorFigures(NamedTuple):
@@ -100,10 +103,7 @@ def report(count: int) -> str:
     count = -(-count // AMONG) * AMONG
     scenes = [sample_scene(draw.scenes, SceneOptions(held_out="include")) for _ in range(count)]
     features = torch.cat(
-        [
-            model.features(clips_of(scenes[start : start + AMONG], torch.device("cpu"), None))
-            for start in range(0, count, AMONG)
-        ]
+        [model.features(clips_of(scenes[start : start + AMONG], CPU)) for start in range(0, count, AMONG)]
     )
     targets = factor_targets(scenes)
     lines = [
@@ -132,6 +132,19 @@ def report(count: int) -> str:
             f"| {name} | {share} |"
             for name, share in swaps(model, tokenizer, scenes[:256], embedded, draw).items()
         ),
+    ]
+    some = scenes[: 2 * AMONG]
+    worse = drafts(clips_of(some, CPU)).split(AMONG // 4)
+    soft = torch.cat([model.faults(model.features(part))[:, 0] for part in worse])
+    sharp = model.faults(features[: len(some)])[:, 0]
+    patterned = torch.tensor([scene.background in TEXTURED for scene in some])
+    lines += [
+        "",
+        "| softness that the features tell (0 to 1) | clips | sharp | enlarged from half the size |",
+    ]
+    lines += ["|---|---|---|---|"] + [
+        f"| {name} | {int(rows.sum())} | {sharp[rows].mean():.2f} (sd {sharp[rows].std():.2f}) | {soft[rows].mean():.2f} (sd {soft[rows].std():.2f}) |"
+        for name, rows in (("patterned ground", patterned), ("plain ground", ~patterned))
     ]
     return "\n".join(lines)
 

@@ -16,6 +16,7 @@ STAGES = {
     "tracks": "reference_model.train.tracks:TracksStage",
     "base": "reference_model.train.base:BaseStage",
     "refiner": "reference_model.train.refiner:RefinerStage",
+    "frames": "reference_model.train.frames:FramesStage",
     "encoders": "reference_model.train.encoders:EncodersStage",
 }
 

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from reference_model.text import Tokenizer
 from reference_model.train.base import BaseStage
 from reference_model.train.encoders import EncodersStage
+from reference_model.train.frames import FramesStage
 from reference_model.train.loop import Config, Draw, Stage, learning_rate, train
 from reference_model.train.pixels import Batch
 from reference_model.train.refiner import RefinerStage
@@ -66,11 +67,14 @@ def stage_of(name: str, weights: dict[str, str]) -> tuple[Config, Stage]:
     if name == "refiner":
         config = config_of("refiner", **weights, width=8, base_width=8)
         return config, quiet(RefinerStage(config, CPU))
-    config = config_of("encoders")
+    if name == "frames":
+        config = config_of("frames")
+        return config, quiet(FramesStage(config, CPU))
+    config = config_of("encoders", ordered=1, order=2, loud=1)
     return config, quiet(EncodersStage(config, CPU))
 
 
-@pytest.mark.parametrize("name", ["text", "tracks", "base", "refiner", "encoders"])
+@pytest.mark.parametrize("name", ["text", "tracks", "base", "refiner", "frames", "encoders"])
 def test_a_resumed_run_equals_an_undisturbed_one(name: str, weights: dict[str, str], tmp_path: Path) -> None:
     config, stage = stage_of(name, weights)
     whole = load_file(train(config, stage, tmp_path / "whole", say=lambda line: None))
