@@ -52,7 +52,6 @@ ALSO: Sequence[tuple[str, str]] = (
     ("jitter", "temporal.jerk"),
     ("jitter", "temporal.motion_smoothness"),
     ("morph", "temporal.jitter"),
-    ("frozen_frames", "motion.magnitude"),
     ("cut", "temporal.clip_consistency"),
     ("cut", "temporal.background_consistency"),
     ("subject_swap", "temporal.subject_consistency"),
