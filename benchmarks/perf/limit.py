@@ -73,11 +73,12 @@ def bars(rounds: int, quick: bool, clips: Path | None, count: int | None, kept: 
         scores.update(point["scores"])
     ratios = [point["run"] / point["limit"] for point in points]
     number = sum(point["clips"] for point in points)
+    fewer = f"{number} clips, where the bar asks for {WANTED}; " if number < WANTED else ""
     run, limit = (1000 * spent[side] / number for side in ("run", "limit"))
     return [
         Bar("8a", f"default metrics on {number} {kind}, the run / decode, networks and formulas alone",
             spent["run"] / spent["limit"], 1.15, "at most",
-            detail=f"run {run:.0f} ms a clip, limit {limit:.0f}, over {len(points)} groups from {min(ratios):.2f}x to "
+            detail=f"{fewer}run {run:.0f} ms a clip, limit {limit:.0f}, over {len(points)} groups from {min(ratios):.2f}x to "
             f"{max(ratios):.2f}x; scores {dict(sorted(scores.items()))}",
             reason="The run also loads its networks (once a group), makes a preview of every clip, stores its features "
             "and writes the tables."),

@@ -107,7 +107,7 @@ def test_a_page_is_rendered_from_the_parts_that_are_there(tmp_path):
 
 def test_the_page_is_what_the_record_says():
     parts = read_parts(RESULTS, ORDER)
-    assert {part.name for part in parts} <= set(ORDER)
+    assert {part.name for part in parts} == set(ORDER)
     assert PAGE.read_text() == page(parts)
 
 
