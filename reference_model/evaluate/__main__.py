@@ -171,7 +171,11 @@ def quality(clips: Sequence[Tensor], seen: Sequence[Observation], asked: Sequenc
 
 
 def fvd(clips: Mapping[str, Sequence[Tensor]], seed: int, repeats: int = 200) -> dict[str, list[float]]:
-    """Frechet distance to fresh truth in 32 principal dimensions of the world classifier, with bootstrap intervals."""
+    """Frechet distance to fresh truth in 32 principal dimensions of the world classifier, with bootstrap intervals.
+
+    The dimensions are those of all sets together: what a model adds or loses need not vary in truth. An interval lies
+    above its value, because drawing with repeats makes sets look further apart; the difference of two hardly does.
+    """
     model, _ = load_encoder()
     count = len(next(iter(clips.values())))
     fresh = render_scenes([one.scene for one in balanced(count, seed + 100)], 16, 64, 64)
@@ -179,7 +183,7 @@ def fvd(clips: Mapping[str, Sequence[Tensor]], seed: int, repeats: int = 200) ->
         name: torch.cat([model.features(prepare(clip)[None]) for clip in group]).double().numpy()
         for name, group in {**clips, "fresh": list(fresh)}.items()
     }
-    centre, directions = principal(features["fresh"])
+    centre, directions = principal(np.concatenate(list(features.values())))
     flat = {name: (value - centre) @ directions for name, value in features.items()}
     rng = np.random.default_rng(seed)
     picks = [rng.integers(count, size=count) for _ in range(repeats)]
