@@ -103,7 +103,9 @@ def test_a_failure_from_the_gallery_to_verified(
     with serving(tmp_path, "--runs", "runs", "--model", OLD) as server:
         watched = open_page(f"{server.url}/login?token={server.token}")
         page = watched.page
-        page.set_default_timeout(30_000)
+        page.set_default_timeout(
+            120_000
+        )  # jobs load the model and its networks, on cores that others use too
 
         # From the gallery's clip to the form, prefilled.
         page.goto(f"{server.url}/runs/{run.manifest.run_id}")
