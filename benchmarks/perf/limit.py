@@ -111,8 +111,11 @@ def _run(clips: Path, out: Path) -> float:
 
 
 def _limit(paths: list[Path]) -> float:
-    """One decode, one pass of every network, every formula; the networks are there before the clock starts."""
-    from evalkit.features.compute import FeaturePlan, score_clip
+    """One decode, one pass of every network, every formula; the networks are there before the clock starts.
+
+    A metric that says of a clip that it does not apply has no features made for it, as in a run.
+    """
+    from evalkit.features.compute import FeaturePlan, not_for, score_clip
     from evalkit.features.protocol import ClipRecord
     from evalkit.metrics.registry import load_metrics
     from evalkit.video import decode
@@ -122,7 +125,9 @@ def _limit(paths: list[Path]) -> float:
     for path in paths:
         video = decode(path)
         record = ClipRecord(None, video.num_frames, video.height, video.width, video.fps)
-        features = plan.clip_features(video, record)
+        telling = [metric for metric in plan.clip_metrics if not_for(metric, record) is None]
+        wanted = {request for metric in (*telling, *plan.set_metrics) for request in metric.requires()}
+        features = plan.clip_features(video, record, wanted=wanted)
         for metric in plan.clip_metrics:
             score_clip(metric, features)
     return time.process_time() - start
