@@ -132,6 +132,9 @@ def test_a_failure_is_reproduced_promoted_and_checked(
 
 def test_a_clip_is_chosen_from_the_disk(site: Site, keys: Keys):
     run = site.app.state.library.run(site.run_id("fine"))
+    # The browser hands choosers over as long as somebody listens. Listening only around the key press asks for that
+    # while the key is on its way, and a chooser that opens before the answer is lost.
+    keys.page.on("filechooser", lambda _: None)
     keys.go("/file")
     keys.to("#clip-file")
     with keys.page.expect_file_chooser() as chooser:
