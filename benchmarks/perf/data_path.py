@@ -76,7 +76,8 @@ def _decord_like(path: Path) -> torch.Tensor:
     with av.open(str(path)) as source:
         source.streams.video[0].thread_type = "NONE"
         frames = [frame.to_ndarray(format="rgb24", threads=1) for frame in source.decode(video=0)]
-    return torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2)
+    # float32 by this constructor, so that resizing neither rounds nor clamps.
+    return torch.Tensor(np.stack(frames)).permute(0, 3, 1, 2)
 
 
 def _cv2_frames(path: Path) -> list[np.ndarray]:
@@ -205,7 +206,7 @@ def _imaging(frames: torch.Tensor) -> torch.Tensor:
     rows = []
     for frame in frames.permute(0, 2, 3, 1).numpy():
         if scale < 1:
-            frame = np.rint(cv2.resize(frame.astype(np.float32), size[::-1], interpolation=cv2.INTER_LINEAR))
+            frame = cv2.resize(frame.astype(np.float32), size[::-1], interpolation=cv2.INTER_LINEAR)
         rows.append(StandIns.embed(torch.from_numpy(frame).permute(2, 0, 1)[None].float() / 255.0))
     return torch.cat(rows)
 
