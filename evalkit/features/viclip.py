@@ -31,6 +31,7 @@ class _Tower(Placed):
     """
 
     requires: ClassVar[tuple[FeatureRequest, ...]] = ()
+    tower: ClassVar[str]
 
     def __init__(self, checkpoint: str | None = None) -> None:
         self.checkpoint = checkpoint
@@ -42,14 +43,16 @@ class _Tower(Placed):
         path = locate(_WEIGHTS, self.checkpoint)
         return load_viclip(path), file_digest(path)
 
+    @cached_property
+    def _forward(self) -> Callable[[torch.Tensor], torch.Tensor]:
+        tower = getattr(self._loaded[0], self.tower)
+        return on_device(tower, tower, self.device)
+
 
 class ViClipVideo(_Tower):
     """Embeds eight frames, the middle ones of as many equal parts: `{"features": float32 (1, D)}`."""
 
-    @cached_property
-    def _forward(self) -> Callable[[torch.Tensor], torch.Tensor]:
-        tower = self._loaded[0].vision_encoder
-        return on_device(tower, tower, self.device)
+    tower = "vision_encoder"
 
     @property
     def spec(self) -> ExtractorSpec:
@@ -103,10 +106,7 @@ def prepared(frames: torch.Tensor, side: int) -> torch.Tensor:
 class ViClipText(_Tower):
     """Embeds a prompt, cut at 32 word pieces: `{"features": float32 (D,)}`."""
 
-    @cached_property
-    def _forward(self) -> Callable[[torch.Tensor], torch.Tensor]:
-        tower = self._loaded[0].text_encoder
-        return on_device(tower, tower, self.device)
+    tower = "text_encoder"
 
     @property
     def spec(self) -> ExtractorSpec:
