@@ -1,7 +1,7 @@
 """Bars 6 and 12: time and memory against the number of clips, and against a clip's frames and pixels.
 
-Every number of clips runs in a process of its own. The shapes of one clip share a process and come in growing order, so
-that the peak of memory after each is its own.
+Every size runs in a process of its own, after a small run that loads libraries, networks, fonts and templates; sizes take
+turns, so that a busy minute of the machine does not fall on one of them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,10 @@ import numpy as np
 from benchmarks.perf.measure import Bar, Kept
 
 METRICS = 16
-_OFTEN = 500
+WARM_UP = 20
+TINY = (4, 64, 64)
+"""Clips of the run that goes first in every process, and frames, height and width of its clip: loading libraries does not
+grow, and must not be read as slow growth."""
 LEAST, MOST = 0.95, 1.05
 
 
@@ -86,32 +89,28 @@ def _peak_mib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def _stage_child(stage: str, size: int) -> dict[str, float]:
-    with tempfile.TemporaryDirectory() as folder:
-        run = STAGES[stage](Path(folder), size)
-        start = time.process_time()
-        run()
-        return {"seconds": time.process_time() - start, "peak_mib": _peak_mib()}
-
-
-def _axis_child(axis: str, sizes: list[int]) -> list[list[dict[str, float]]]:
-    """One clip a size, decoded and scored three times; a tiny one goes first, so that loading networks does not count."""
+def _shape(root: Path, shape: tuple[int, int, int]) -> Callable[[], object]:
+    """One clip of `(frames, height, width)`, decoded and scored."""
     from benchmarks.perf.clips import write_clip
     from benchmarks.perf.scoring import EVERY, scorer
 
-    scored = scorer(EVERY)
-    found = []
+    scored, path = scorer(EVERY), write_clip(root / "clip.mp4", *shape)
+    return lambda: scored(path)
+
+
+def _child(what: str, size: int) -> dict[str, float]:
+    """Processor time of a run, after a small one, and the process's peak memory."""
     with tempfile.TemporaryDirectory() as folder:
-        scored(write_clip(Path(folder) / "tiny.mp4", 4, 64, 64))
-        for size in sizes:
-            path = write_clip(Path(folder) / f"{size}.mp4", *AXES[axis](size))
-            runs = []
-            for _ in range(3):
-                start = time.process_time()
-                scored(path)
-                runs.append({"seconds": time.process_time() - start, "peak_mib": _peak_mib()})
-            found.append(runs)
-    return found
+        for name in ("warm-up", "measured"):
+            root = Path(folder) / name
+            root.mkdir()
+            if what in STAGES:
+                run = STAGES[what](root, WARM_UP if name == "warm-up" else size)
+            else:
+                run = _shape(root, TINY if name == "warm-up" else AXES[what](size))
+            start = time.process_time()
+            run()
+        return {"seconds": time.process_time() - start, "peak_mib": _peak_mib()}
 
 
 def _in_a_child(*what: str) -> Any:
@@ -135,8 +134,8 @@ class Growth(NamedTuple):
 def fit(sizes: list[float], seconds: list[float]) -> Growth:
     """Fit start-up, cost and exponent together, by least squares of relative errors.
 
-    What does not grow must not be read as slow growth. A run of next to nothing would not say how much that is, since a
-    page's lists and pictures have an upper number and are not full yet: all runs of all sizes decide it together.
+    What does not grow must not be read as slow growth, and a page's lists and pictures have an upper number that small runs
+    do not reach: all runs of all sizes decide together how much that is.
 
     Args:
         sizes: one entry a run; at least four different ones.
@@ -157,15 +156,15 @@ def fit(sizes: list[float], seconds: list[float]) -> Growth:
     return Growth(float(fixed), float(rest / largest**exponent), float(exponent), math.sqrt(covariance[2, 2]))
 
 
-def _points(kept: Kept, stage: str, sizes: list[int], often: int) -> dict[int, list[dict[str, float]]]:
-    """Every size in processes of its own: three where they are short, since start-up disturbs those most; else one."""
-    return {
-        size: [
-            kept.measure(f"{stage} {size} run {turn}", lambda size=size: _in_a_child(stage, str(size)))
-            for turn in range(3 if size <= often else 1)
-        ]
-        for size in sizes
-    }
+def _points(kept: Kept, stage: str, sizes: list[int], rounds: int) -> dict[int, list[dict[str, float]]]:
+    """Every size in processes of its own, once a round."""
+    points: dict[int, list[dict[str, float]]] = {size: [] for size in sizes}
+    for turn in range(rounds):
+        for size in sizes:
+            points[size].append(
+                kept.measure(f"{stage} {size} run {turn}", lambda size=size: _in_a_child(stage, str(size)))
+            )
+    return points
 
 
 def _seconds(points: dict[int, list[dict[str, float]]]) -> str:
@@ -191,7 +190,7 @@ def clips(rounds: int, quick: bool, kept: Kept) -> list[Bar]:
     sizes = [100, 200, 400, 1600] if quick else [100, 500, 2000, 5000, 10_000]
     found = []
     for stage in ("score", "compare", "report"):
-        points = _points(kept, stage, sizes, _OFTEN)
+        points = _points(kept, stage, sizes, rounds)
         growth = _fitted(points)
         marginal = 1000 * growth.each * growth.exponent * sizes[-1] ** (growth.exponent - 1)
         found.append(
@@ -218,14 +217,8 @@ def shapes(rounds: int, quick: bool, kept: Kept) -> list[Bar]:
     """Scoring one clip in its frames and in its pixels; peak memory in frames."""
     frames = [8, 16, 32, 64] if quick else [8, 16, 32, 64, 128]
     sides = [64, 128, 256, 512] if quick else [64, 128, 256, 512, 1024]
-    measured = {}
-    for axis, sizes in (("frames", frames), ("pixels", sides)):
-        words = [str(size) for size in sizes]
-        point = kept.measure(
-            f"{axis} {' '.join(words)}", lambda axis=axis, words=words: {"runs": _in_a_child(axis, *words)}
-        )
-        measured[axis] = dict(zip(sizes, point["runs"], strict=True))
-    by_frames, by_side = measured["frames"], measured["pixels"]
+    by_frames = _points(kept, "frames", frames, rounds)
+    by_side = _points(kept, "pixels", sides, rounds)
     in_frames = _fitted(by_frames)
     in_pixels = _fitted({side * side: runs for side, runs in by_side.items()})
     low, high = frames[1], frames[-1]
@@ -249,17 +242,12 @@ def shapes(rounds: int, quick: bool, kept: Kept) -> list[Bar]:
     ]  # fmt: skip
 
 
-def main(what: str, *sizes: str) -> None:
+def main(what: str, size: str) -> None:
     """What a child measures, as one line of JSON."""
     from benchmarks.perf.measure import one_thread
 
     one_thread()
-    found: object = (
-        _stage_child(what, int(sizes[0]))
-        if what in STAGES
-        else _axis_child(what, [int(size) for size in sizes])
-    )
-    json.dump(found, sys.stdout)
+    json.dump(_child(what, int(size)), sys.stdout)
 
 
 if __name__ == "__main__":

@@ -72,8 +72,13 @@ class Luma:
     ) -> Mapping[str, torch.Tensor]:
         """`{"luma": float32 (T, h, w), "chroma": float32 (T, h, w, 2)}`."""
         assert not isinstance(subject, str)
-        planes = planes_of(subject.frames, self.short_side)
-        return {"luma": planes[..., 0].contiguous(), "chroma": planes[..., 1:].contiguous()}
+        count, _, height, width = subject.frames.shape
+        size = bounded_size(height, width, self.short_side)
+        luma, chroma = torch.empty(count, *size), torch.empty(count, *size, 2)
+        for index in range(count):  # a frame at a time, so that no third copy of the clip is ever held
+            planes = planes_of(subject.frames[index : index + 1], self.short_side)[0]
+            luma[index], chroma[index] = planes[..., 0], planes[..., 1:]
+        return {"luma": luma, "chroma": chroma}
 
 
 def bounded_size(height: int, width: int, short_side: int) -> tuple[int, int]:

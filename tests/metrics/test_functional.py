@@ -8,8 +8,15 @@ import inspect
 import pkgutil
 
 import pytest
+import torch
 
 from evalkit.metrics import functional
+from evalkit.metrics.functional import flow
+from evalkit.metrics.functional.coherence import coherence, warp_error
+from evalkit.metrics.functional.flicker import flicker
+from evalkit.metrics.functional.flow import visible_mask
+from evalkit.metrics.functional.motion import largest_motion, moving_mask
+from evalkit.metrics.functional.rhythm import jitter, wobble
 
 FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS  # as the project's own doctest run
 MODULES = sorted(module.name for module in pkgutil.iter_modules(functional.__path__))
@@ -42,3 +49,29 @@ def test_the_package_names_functions_that_are_there():
         assert callable(getattr(functional, name))
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         functional.nothing  # noqa: B018
+
+
+@pytest.mark.parametrize("transitions", [15, 16, 17, 40])
+def test_formulas_of_long_clips_say_in_pieces_what_they_say_at_once(monkeypatch, transitions):
+    """Every transition speaks for itself; a border between two pieces must not show."""
+    generator = torch.Generator().manual_seed(transitions)
+    shift = torch.randn(transitions, 2, 1, 1, generator=generator)
+    forward = shift + 0.05 * torch.randn(transitions, 2, 24, 32, generator=generator)
+    backward = -forward
+    luma = 255 * torch.rand(transitions + 1, 24, 32, generator=generator)
+    chroma = 100 * torch.rand(transitions + 1, 24, 32, 2, generator=generator)
+
+    def everything():
+        yield from flicker(luma, chroma, forward, backward)
+        yield coherence(forward, backward)
+        yield from warp_error(luma / 255, forward, backward)
+        yield jitter(forward, backward)
+        yield wobble(forward, backward)
+        yield largest_motion(forward)
+        yield moving_mask(forward, backward)
+        yield visible_mask(forward, backward)
+
+    in_pieces = list(everything())
+    monkeypatch.setattr(flow, "_PIECE", transitions + 1)
+    for here, whole in zip(in_pieces, everything(), strict=True):
+        torch.testing.assert_close(torch.as_tensor(here), torch.as_tensor(whole), rtol=1e-12, atol=1e-12)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from evalkit.metrics.functional.flow import inside_mask, occlusion_mask, visible_mask, warp
+from evalkit.metrics.functional.flow import inside_mask, occlusion_mask, pieces, visible_mask, warp
 
 __all__ = ["coherence", "warp_error"]
 
@@ -56,10 +56,12 @@ def warp_error(
         >>> round(error.item(), 3), share.item()
         (0.04, 1.0)
     """
-    mask = visible_mask(forward, backward)
-    squared = (warp(frames[1:], forward) - frames[:-1]).square()
-    if squared.ndim == 4:
-        squared = squared.mean(-1)
-    count = mask.sum((1, 2)).double()
-    error = (squared * mask).sum((1, 2), dtype=torch.float64) / count.clamp(min=1)
-    return error, count / mask[0].numel()
+    errors, counts = [], []
+    for part in pieces(len(forward)):
+        mask = visible_mask(forward[part], backward[part])
+        squared = (warp(frames[1:][part], forward[part]) - frames[:-1][part]).square()
+        if squared.ndim == 4:
+            squared = squared.mean(-1)
+        counts.append(mask.sum((1, 2)).double())
+        errors.append((squared * mask).sum((1, 2), dtype=torch.float64) / counts[-1].clamp(min=1))
+    return torch.cat(errors), torch.cat(counts) / forward[0, 0].numel()

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from evalkit.metrics.functional.flow import visible_mask, warp
+from evalkit.metrics.functional.flow import pieces, visible_mask, warp
 
 __all__ = ["Flicker", "alternation", "flicker", "local_statistics"]
 
@@ -104,6 +104,34 @@ def flicker(
         >>> round(result.brightness, 2), result.colour  # 5 of a mean of 105, and 16 below which nothing is seen
         (4.13, 0.0)
     """
+    columns, seen = [], []
+    for part in pieces(len(luma) - 2):
+        # A frame needs its neighbours: frames part - 1 to part + 1, and the flow on either side.
+        frames, between = slice(part.start, part.stop + 2), slice(part.start, part.stop + 1)
+        column, pixels = _sums(luma[frames], chroma[frames], forward[between], backward[between])
+        columns.append(column)
+        seen.append(pixels)
+    sums, visible = torch.cat(columns, 1), torch.cat(seen)
+    size = luma[0].numel()
+    brightness, colour, texture = _percent(sums.sum(1))
+    value = (
+        brightness + colour + texture if visible.sum() >= _MIN_VISIBLE * size * len(visible) else torch.nan
+    )
+    per_frame = torch.stack(
+        [sum(_percent(column)) + torch.zeros((), dtype=torch.float64) for column in sums.T]
+    )
+    # A frame that cannot be followed says nothing of its own; it gets the clip's value.
+    per_frame = torch.where(
+        visible >= _MIN_VISIBLE * size, per_frame, torch.tensor(value, dtype=torch.float64)
+    )
+    padded = torch.cat([per_frame[:1], per_frame, per_frame[-1:]])
+    return Flicker(value, brightness, colour, texture, (padded[1:] + padded[:-1]) / 2)
+
+
+def _sums(
+    luma: torch.Tensor, chroma: torch.Tensor, forward: torch.Tensor, backward: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Of every inner frame: the five sums that flicker is made of, `(5, T-2)`, and its visible pixels `(T-2,)`."""
     mask = visible_mask(backward[:-1], forward[:-1]) & visible_mask(forward[1:], backward[1:])
     mean, contrast = local_statistics(luma)
     local_chroma = torch.stack([_blur(chroma[..., channel].contiguous()) for channel in range(2)], -1)
@@ -116,19 +144,7 @@ def flicker(
             _masked_sum(contrast[1:-1] + _CONTRAST_FLOOR, mask),
         ]
     )
-    visible = mask.sum((1, 2)).double()
-    size = mask[0].numel()
-    brightness, colour, texture = _percent(sums.sum(1))
-    value = brightness + colour + texture if visible.sum() >= _MIN_VISIBLE * mask.numel() else torch.nan
-    per_frame = torch.stack(
-        [sum(_percent(column)) + torch.zeros((), dtype=torch.float64) for column in sums.T]
-    )
-    # A frame that cannot be followed says nothing of its own; it gets the clip's value.
-    per_frame = torch.where(
-        visible >= _MIN_VISIBLE * size, per_frame, torch.tensor(value, dtype=torch.float64)
-    )
-    padded = torch.cat([per_frame[:1], per_frame, per_frame[-1:]])
-    return Flicker(value, brightness, colour, texture, (padded[1:] + padded[:-1]) / 2)
+    return sums, mask.sum((1, 2)).double()
 
 
 def _masked_sum(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

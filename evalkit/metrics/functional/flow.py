@@ -2,10 +2,57 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from functools import wraps
+from typing import ParamSpec
+
 import numpy as np
 import torch
 
-__all__ = ["boundary_mask", "evalcrafter_error", "inside_mask", "occlusion_mask", "visible_mask", "warp"]
+__all__ = [
+    "boundary_mask",
+    "evalcrafter_error",
+    "inside_mask",
+    "occlusion_mask",
+    "pieces",
+    "piecewise",
+    "visible_mask",
+    "warp",
+]
+
+# Transitions at a time. What a formula needs meanwhile is several times the flow itself, and would grow with the clip;
+# clips as short as this, as most are, are worked out in one piece.
+_PIECE = 16
+_P = ParamSpec("_P")
+
+
+def pieces(count: int) -> Iterator[slice]:
+    """Slices of a few of `count` transitions each, in order, for formulas that look at each transition by itself.
+
+    Example:
+        >>> list(pieces(20))
+        [slice(0, 16, None), slice(16, 20, None)]
+    """
+    return (slice(start, min(start + _PIECE, count)) for start in range(0, count, _PIECE))
+
+
+def piecewise(formula: Callable[_P, torch.Tensor]) -> Callable[_P, torch.Tensor]:
+    """The same formula of tensors `(n, ...)`, worked out for a few of the n at a time and joined.
+
+    Example:
+        >>> import torch
+        >>> bool((piecewise(torch.neg)(torch.arange(40)) == -torch.arange(40)).all())
+        True
+    """
+
+    @wraps(formula)
+    def worked_out(*fields: _P.args, **named: _P.kwargs) -> torch.Tensor:
+        count = len(fields[0])  # type: ignore[arg-type]
+        if count <= _PIECE:
+            return formula(*fields, **named)
+        return torch.cat([formula(*(field[part] for field in fields), **named) for part in pieces(count)])  # type: ignore[index]
+
+    return worked_out
 
 
 def warp(pictures: torch.Tensor, flow: torch.Tensor) -> torch.Tensor:
@@ -28,19 +75,19 @@ def warp(pictures: torch.Tensor, flow: torch.Tensor) -> torch.Tensor:
 
     _, _, height, width = flow.shape
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
-    moved = [
-        cv2.remap(
+    moved = np.empty(pictures.shape, np.float32)
+    for out, picture, step in zip(moved, pictures.numpy(), flow.numpy(), strict=True):
+        out[:] = cv2.remap(
             picture, x + step[0], y + step[1], interpolation=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-        )
-        for picture, step in zip(pictures.numpy(), flow.numpy(), strict=True)
-    ]
-    return torch.from_numpy(np.stack(moved))
+        ).reshape(out.shape)
+    return torch.from_numpy(moved)
 
 
 def _look_up(field: torch.Tensor, flow: torch.Tensor) -> torch.Tensor:
     return warp(field.permute(0, 2, 3, 1).contiguous(), flow).permute(0, 3, 1, 2)
 
 
+@piecewise
 def occlusion_mask(flow: torch.Tensor, back: torch.Tensor) -> torch.Tensor:
     """Pixels of the current frame that the other frame's flow does not lead back to, bool `(n, h, w)`.
 
@@ -62,6 +109,7 @@ def occlusion_mask(flow: torch.Tensor, back: torch.Tensor) -> torch.Tensor:
     return mismatch > 0.01 * (flow.square().sum(1) + returned.square().sum(1)) + 0.5
 
 
+@piecewise
 def inside_mask(flow: torch.Tensor) -> torch.Tensor:
     """Pixels whose motion ends inside the picture, bool `(n, h, w)`.
 
@@ -77,6 +125,7 @@ def inside_mask(flow: torch.Tensor) -> torch.Tensor:
     return (end_x >= 0) & (end_x <= width - 1) & (end_y >= 0) & (end_y <= height - 1)
 
 
+@piecewise
 def boundary_mask(flow: torch.Tensor) -> torch.Tensor:
     """Pixels on a motion boundary: `|grad u|^2 + |grad v|^2 > .01 |f|^2 + .002`, bool `(n, h, w)`.
 
@@ -108,6 +157,7 @@ def visible_mask(flow: torch.Tensor, back: torch.Tensor) -> torch.Tensor:
     return inside_mask(flow) & ~occlusion_mask(flow, back) & ~boundary_mask(flow)
 
 
+@piecewise
 def evalcrafter_error(
     first: torch.Tensor, second: torch.Tensor, forward: torch.Tensor, backward: torch.Tensor
 ) -> torch.Tensor:

@@ -7,6 +7,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from evalkit.metrics.functional.flow import piecewise, warp
+
 __all__ = [
     "CameraMotion",
     "camera_class",
@@ -97,7 +99,11 @@ def moving_mask(forward: torch.Tensor, backward: torch.Tensor) -> torch.Tensor:
         >>> moving_mask(flow, -flow).sum((1, 2)).tolist()
         [36, 36]
     """
-    flow = torch.cat([forward, backward[-1:]])
+    return torch.cat([_moving(forward), _moving(backward[-1:])])
+
+
+@piecewise
+def _moving(flow: torch.Tensor) -> torch.Tensor:
     residual = camera_motion(flow).residual
     return residual.square().sum(1) > 0.01 * flow.square().sum(1) + 0.5
 
@@ -151,8 +157,6 @@ def chain_flow(forward: torch.Tensor, step: int) -> torch.Tensor:
         >>> chain_flow(torch.full((4, 2, 4, 4), 1.5), 2)[:, 0, 0, 0].tolist()
         [3.0, 3.0]
     """
-    from evalkit.metrics.functional.flow import warp
-
     chained = forward[::step][: len(forward) // step].clone()
     for offset in range(1, step):
         following = forward[offset::step][: len(chained)]
@@ -188,6 +192,7 @@ def dynamic_degree(forward: torch.Tensor, fps: float) -> tuple[torch.Tensor, boo
     return largest, moving >= round(4 * (len(flow) + 1) / 16)
 
 
+@piecewise
 def largest_motion(flow: torch.Tensor) -> torch.Tensor:
     """Mean of the largest 5% of flow magnitudes of every transition, float64 `(n,)` in pixels.
 

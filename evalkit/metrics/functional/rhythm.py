@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from evalkit.metrics.functional.flow import visible_mask, warp
+from evalkit.metrics.functional.flow import pieces, visible_mask, warp
 from evalkit.metrics.functional.motion import camera_motion
 
 __all__ = [
@@ -117,14 +118,15 @@ def jitter(forward: torch.Tensor, backward: torch.Tensor) -> torch.Tensor:
         >>> jitter(steady, -steady).tolist(), jitter(shaken, -shaken).round(decimals=1).tolist()  # 2 * 2 ** .5 of 50
         ([0.0, 0.0], [5.7, 5.7])
     """
-    field, mask = _acceleration(forward, backward)
-    acceleration = field.square().sum(1).sqrt()
-    count = mask.sum((1, 2)).double()
-    mean = (acceleration * mask).sum((1, 2), dtype=torch.float64) / count.clamp(min=1)
-    everywhere = acceleration.double().mean((1, 2))
-    # Where nothing can be followed the raw field is all there is.
-    mean = torch.where(count >= 0.01 * mask[0].numel(), mean, everywhere)
-    return 100 * mean / min(forward.shape[-2:])
+    means = []
+    for field, mask in _accelerations(forward, backward):
+        acceleration = field.square().sum(1).sqrt()
+        count = mask.sum((1, 2)).double()
+        mean = (acceleration * mask).sum((1, 2), dtype=torch.float64) / count.clamp(min=1)
+        everywhere = acceleration.double().mean((1, 2))
+        # Where nothing can be followed the raw field is all there is.
+        means.append(torch.where(count >= 0.01 * mask[0].numel(), mean, everywhere))
+    return 100 * torch.cat(means) / min(forward.shape[-2:])
 
 
 def wobble(forward: torch.Tensor, backward: torch.Tensor) -> torch.Tensor:
@@ -142,18 +144,25 @@ def wobble(forward: torch.Tensor, backward: torch.Tensor) -> torch.Tensor:
         >>> [round(wobble(flow, -flow).item(), 1) for flow in (shaken, bent)]
         [0.0, 1.1]
     """
-    field, mask = _acceleration(forward, backward)
-    bent = camera_motion(field).residual.square().sum(1).sqrt()
-    enough = mask.sum((1, 2)) >= 0.01 * mask[0].numel()
-    chosen = [size[seen] if full else size for size, seen, full in zip(bent, mask, enough, strict=True)]
-    return 100 * torch.stack([size.double().median() for size in chosen]) / min(forward.shape[-2:])
+    medians = []
+    for field, mask in _accelerations(forward, backward):
+        bent = camera_motion(field).residual.square().sum(1).sqrt()
+        enough = mask.sum((1, 2)) >= 0.01 * mask[0].numel()
+        chosen = [size[seen] if full else size for size, seen, full in zip(bent, mask, enough, strict=True)]
+        medians += [size.double().median() for size in chosen]
+    return 100 * torch.stack(medians) / min(forward.shape[-2:])
 
 
-def _acceleration(forward: torch.Tensor, backward: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """`f[t+1](x) - f[t](x')` `(T-2, 2, h, w)` in pixels, and where all three frames can be seen."""
-    back = backward[:-1]
-    before = warp(forward[:-1].permute(0, 2, 3, 1).contiguous(), back).permute(0, 3, 1, 2)
-    return forward[1:] - before, visible_mask(back, forward[:-1]) & visible_mask(forward[1:], backward[1:])
+def _accelerations(
+    forward: torch.Tensor, backward: torch.Tensor
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """`f[t+1](x) - f[t](x')` `(n, 2, h, w)` in pixels and where all three frames can be seen, a few frames at a time."""
+    for part in pieces(len(forward) - 1):
+        first, back, second, back_again = (
+            flow[part] for flow in (forward[:-1], backward[:-1], forward[1:], backward[1:])
+        )
+        before = warp(first.permute(0, 2, 3, 1).contiguous(), back).permute(0, 3, 1, 2)
+        yield second - before, visible_mask(back, first) & visible_mask(second, back_again)
 
 
 def interpolation_error(luma: torch.Tensor, leap: torch.Tensor) -> torch.Tensor:
