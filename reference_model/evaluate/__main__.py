@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from reference_model.encoders import embed_texts, load_encoder, prepare
 from reference_model.evaluate import controls
@@ -86,6 +87,10 @@ def evaluate(
         "shuffled": _shares(_shuffled(asked, seed), seen[final]),
         "majority": majority(asked),
         "quality": {name: quality(clips[name], seen[name], asked) for name in clips},
+        "flicker_small": {
+            "base": flicker_of(made.base_frames),
+            **{name: flicker_of(reduced(clips[name])) for name in clips if name != "base"},
+        },
         "fvd_world": fvd(clips, seed),
     }  # fmt: skip
     if held_out:
@@ -170,6 +175,16 @@ def quality(clips: Sequence[Tensor], seen: Sequence[Observation], asked: Sequenc
     }
 
 
+def flicker_of(clips: Sequence[Tensor]) -> float:
+    """Mean flicker of clips."""
+    return round(float(np.mean([flicker(frames_of(clip)) for clip in clips])), 3)
+
+
+def reduced(clips: Sequence[Tensor]) -> list[Tensor]:
+    """Clips averaged down to half their size: enlarging bicubically hides flicker, so sizes are made equal."""
+    return [F.avg_pool2d(clip.float(), 2).round().to(torch.uint8) for clip in clips]
+
+
 def fvd(clips: Mapping[str, Sequence[Tensor]], seed: int, repeats: int = 200) -> dict[str, list[float]]:
     """Frechet distance to fresh truth in 32 principal dimensions of the world classifier, with bootstrap intervals.
 
@@ -250,6 +265,8 @@ def tables(figures: Mapping[str, object]) -> str:
     quality_rows: dict[str, dict[str, float]] = figures["quality"]  # type: ignore[assignment]
     for name, row in quality_rows.items():
         lines.append(f"| {name} | " + " | ".join(f"{value:.3f}" for value in row.values()) + " |")
+    small = ", ".join(f"{name} {value:.3f}" for name, value in figures["flicker_small"].items())  # type: ignore[attr-defined]
+    lines += ["", f"Flicker at the base's own size, the others averaged down to it: {small}."]
     lines += ["", f"FVD on the world (value, 95% interval): {json.dumps(figures['fvd_world'])}", ""]
     if "controls" in figures:
         lines += ["Controls:", "", "```json", json.dumps(figures["controls"], indent=1), "```", ""]

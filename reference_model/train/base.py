@@ -31,7 +31,10 @@ class BaseStage:
 
     `settings`: text (weights file), width, frames, sigma (mean and spread of the logarithm of the noise level), shared
     (share of the noise that is the same in all frames), start (weights file to go on from, instead of drawn weights),
-    faint (weight of clips in sepia or at night, whose colours lie so close together that errors in them cost little).
+    faint (weight of clips in sepia or at night, whose colours lie so close together that errors in them cost little);
+    steady (weight of the error in the change from frame to frame); hazy (standard deviation of noise on the summaries, of
+    which each number has deviation 1: what a pair of words does must be near to what similar pairs do, so that pairs that
+    were never seen are heard).
     """
 
     def __init__(self, config: Config, device: torch.device) -> None:
@@ -57,7 +60,13 @@ class BaseStage:
         mean, spread = self.config.settings.get("sigma", SIGMA)
         sigma = draw_sigma(len(clean), mean, spread, draw.noise).clamp(SIGMA_LOW, SIGMA_HIGH)
         noise = clip_noise(clean.shape, draw.noise, float(self.config.settings.get("shared", 0.5)))
-        losses = paint_losses(module, batch, clean, batch.text, sigma.to(self.device), noise.to(self.device))
+        text = batch.text
+        if hazy := float(self.config.settings.get("hazy", 0.0)):
+            text = text + hazy * torch.randn(text.shape, generator=draw.noise).to(self.device)
+        steady = float(self.config.settings.get("steady", 0.0))
+        losses = paint_losses(
+            module, batch, clean, text, sigma.to(self.device), noise.to(self.device), steady
+        )
         faint = float(self.config.settings.get("faint", 1.0))
         weight = [faint if scene.style in FAINT else 1.0 for scene in batch.scenes]
         return (losses * torch.tensor(weight, device=self.device)).mean()
@@ -115,13 +124,26 @@ class BaseStage:
 
 
 def paint_losses(
-    module: nn.Module, batch: Batch, clean: Tensor, text: Tensor, sigma: Tensor, noise: Tensor
+    module: nn.Module,
+    batch: Batch,
+    clean: Tensor,
+    text: Tensor,
+    sigma: Tensor,
+    noise: Tensor,
+    steady: float = 0.0,
 ) -> Tensor:
-    """Squared error of the raw output for each clip (B,); pixels that an object covers count more."""
+    """Squared error of the raw output for each clip (B,); pixels that an object covers count more.
+
+    `steady` weighs the squared error of the change from frame to frame.
+    """
     layout = draw_layout(batch.objects, batch.camera, batch.phase, *clean.shape[-2:])
     by = scales(sigma, SIGMA_DATA, clean.ndim)
     noisy = clean + noise * sigma.view(-1, 1, 1, 1, 1)
     output = module(by.into * noisy, by.noise, module.plan(layout, text), text)
     weight = 1 + 2 * layout.near.sum(2, keepdim=True)
-    error = (output - (clean - by.skip * noisy) / by.out) ** 2 * weight
-    return error.flatten(1).mean(1)
+    error = output - (clean - by.skip * noisy) / by.out
+    losses = (error**2 * weight).flatten(1).mean(1)
+    if steady:
+        changes = (error[:, 1:] - error[:, :-1]) ** 2 * weight[:, 1:]
+        losses = losses + steady * changes.flatten(1).mean(1)
+    return losses

@@ -42,10 +42,14 @@ def encode_texts(
 
 
 def training_pair(
-    rng: random.Random, empty: float = 0.1, fragment: float = 0.06, aspect: float = 1.0
+    rng: random.Random,
+    empty: float = 0.1,
+    fragment: float = 0.06,
+    aspect: float = 1.0,
+    kinds: Sequence[str] = SceneOptions.kinds,
 ) -> tuple[Scene, Caption]:
     """A scene and what its caption says: usually a sentence, sometimes a fragment, sometimes nothing (for guidance)."""
-    scene = sample_scene(rng, SceneOptions(aspect=aspect))
+    scene = sample_scene(rng, SceneOptions(aspect=aspect, kinds=tuple(kinds)))
     draw = rng.random()
     if draw < empty:
         return scene, Caption("")

@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from reference_model.encoders import FACTORS, FAULTS, FRAMES, MIRRORED, WorldEncoder
-from reference_model.text import Tokenizer, grounding_targets
+from reference_model.text import Tokenizer
 from reference_model.train.data import SWAPS, swapped
 from reference_model.train.frames import ASPECTS, pixels_of, worsen
 from reference_model.train.loop import Config, Draw
-from reference_model.train.text import any_caption
+from reference_model.train.text import BY_ORDER, any_caption, grounding_losses
 from reference_model.world import (
     Caption,
     Scene,
@@ -29,8 +29,6 @@ from reference_model.world import (
 LOUD = 16
 """Features that each tell the amount of one fault. A Frechet distance weighs what moves many features far; what is shown
 moves most of them, so a fault that moved a single direction would be lost in the noise of a small set of clips."""
-BY_ORDER = ("object", "colour", "first", "then", "relation")
-"""What the order of words decides in captions of these scenes."""
 ORDERED = SceneOptions(held_out="include", kinds=("events", "relation"))
 JITTER = 0.06
 """Standard deviation of an object's place (and log radius) at full jitter, in world units: 2 of 64 pixels."""
@@ -101,13 +99,7 @@ class EncodersStage:
     ) -> dict[str, Tensor]:
         """Cross-entropy of every factor that captions state (of the first `slots` objects, where it is one of objects)."""
         tokens = self.tokenizer([caption.text for caption in captions]).to(self.device)
-        logits = module.grounding(module.text(tokens))
-        losses = {}
-        for name, target in grounding_targets(captions).items():
-            said = logits[name] if target.ndim == 1 else logits[name][:, :slots]
-            kept = target if target.ndim == 1 else target[:, :slots]
-            losses[name] = F.cross_entropy(said.flatten(0, -2), kept.flatten().to(self.device))
-        return losses
+        return grounding_losses(module.grounding(module.text(tokens)), captions, slots)
 
     def probe(self, module: nn.Module, folder: Path, step: int) -> dict[str, float]:
         """Accuracy of every factor, retrieval among 64, and how often the right caption beats a swapped one."""

@@ -7,6 +7,7 @@ import random
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from reference_model.diffusion import draw_sigma, karras_sigmas, sample_euler, scales
@@ -14,14 +15,19 @@ from reference_model.text import Tokenizer
 from reference_model.tracks import FEATURES, KNOTS, SIGMA_DATA, SIGMA_HIGH, SIGMA_LOW, TrackNetwork
 from reference_model.train.data import SWAPS, encode_texts, load_text_encoder, swapped, training_pair
 from reference_model.train.loop import Config, Draw
-from reference_model.world import Scene, frame_times, sample_scene, scene_tracks
+from reference_model.world import Scene, SceneOptions, frame_times, sample_scene, scene_tracks
 from reference_model.world.render import SLOTS
 
 SIGMA_MEAN, SIGMA_SPREAD = 0.2, 1.6
 
 
 class TracksStage:
-    """Weighted denoising loss on normalised track tokens. `settings`: text (weights file), pool (number of scenes)."""
+    """Weighted denoising loss on normalised track tokens.
+
+    `settings`: text (weights file), pool (number of scenes), kinds (of the pool's scenes; one that is named twice is drawn
+    twice as often), start (weights file to go on from, instead of drawn weights), together (weight of the error in where
+    objects are to each other: objects that touch by mistake are each hardly out of place).
+    """
 
     def __init__(self, config: Config, device: torch.device) -> None:
         self.config, self.device = config, device
@@ -36,16 +42,20 @@ class TracksStage:
             if name in self.config.settings
         }
         network = TrackNetwork(**settings)
+        start = self.config.settings.get("start")
+        if start is not None:
+            network.load_state_dict(load_file(start))
+        kinds = self.config.settings.get("kinds", SceneOptions.kinds)
         rng = Draw.of(self.config.seed, 0, "pool").scenes
         scenes, texts, tokens = [], [], []
         for _ in range(int(self.config.settings["pool"])):
-            scene, caption = training_pair(rng, aspect=random_aspect(rng))
+            scene, caption = training_pair(rng, aspect=random_aspect(rng), kinds=kinds)
             scenes.append(scene)
             texts.append(caption.text)
-        for start in range(0, len(scenes), 4096):
-            part = scenes[start : start + 4096]
+        for first in range(0, len(scenes), 4096):
+            part = scenes[first : first + 4096]
             objects, camera, phase, aspect = tracks_of(part)
-            if start == 0:
+            if first == 0 and start is None:
                 network.codec.fit(objects, camera, phase, aspect)
             tokens.append(network.codec.encode(objects, camera, phase, aspect))
         self.tokens = torch.cat(tokens)
@@ -60,7 +70,10 @@ class TracksStage:
             SIGMA_LOW, SIGMA_HIGH
         )
         noise = torch.randn(self.config.batch, SLOTS + 1, FEATURES, generator=draw.noise)
-        return track_losses(module, *self._rows(rows), sigma.to(self.device), noise.to(self.device)).mean()
+        together = float(self.config.settings.get("together", 0.0))
+        return track_losses(
+            module, *self._rows(rows), sigma.to(self.device), noise.to(self.device), together
+        ).mean()
 
     def _rows(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         return (
@@ -91,9 +104,18 @@ def tracks_of(scenes: list[Scene]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 
 def track_losses(
-    module: nn.Module, clean: Tensor, text: Tensor, aspect: Tensor, sigma: Tensor, noise: Tensor
+    module: nn.Module,
+    clean: Tensor,
+    text: Tensor,
+    aspect: Tensor,
+    sigma: Tensor,
+    noise: Tensor,
+    together: float = 0.0,
 ) -> Tensor:
-    """Loss of each row (B,): squared error of the raw output, low frequencies weighted up, absent objects down."""
+    """Loss of each row (B,): squared error of the raw output, low frequencies weighted up, absent objects down.
+
+    `together` weighs the squared error of differences of the objects' paths.
+    """
     by = scales(sigma, SIGMA_DATA, clean.ndim)
     output = module(by.into * (clean + noise * sigma[:, None, None]), by.noise, text, aspect)
     target = (clean - by.skip * (clean + noise * sigma[:, None, None])) / by.out
@@ -101,7 +123,24 @@ def track_losses(
     weight[:, :SLOTS, 0] = 1.0
     absent = clean[:, :SLOTS, :1] < 0
     weight[:, :SLOTS, 1:] = torch.where(absent, 0.1 * weight[:, :SLOTS, 1:], weight[:, :SLOTS, 1:])
-    return ((output - target) ** 2 * weight).sum((1, 2)) / weight.sum((1, 2))
+    losses = ((output - target) ** 2 * weight).sum((1, 2)) / weight.sum((1, 2))
+    if together:
+        losses = losses + together * apart_errors(module, clean, output - target)
+    return losses
+
+
+def apart_errors(module: nn.Module, clean: Tensor, error: Tensor) -> Tensor:
+    """Squared error (B,) of where objects are to each other, from the tokens' error; 0 for rows with one object.
+
+    In units of the spread of an object's place, summed over frequencies, mean over pairs of objects that are there.
+    """
+    paths = (error * module.codec.spread)[:, :SLOTS, 2 : 2 + 2 * KNOTS]
+    paths = paths / module.codec.spread[:SLOTS, (2, 2 + KNOTS)].mean()
+    present = (clean[:, :SLOTS, 0] > 0).to(clean)
+    first, second = torch.triu_indices(SLOTS, SLOTS, 1)
+    both = present[:, first] * present[:, second]
+    squares = ((paths[:, first] - paths[:, second]) ** 2).sum(-1)
+    return (squares * both).sum(1) / both.sum(1).clamp(min=1)
 
 
 def swap_gaps(module: nn.Module, stage: TracksStage, count: int = 128) -> dict[str, float]:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from reference_model.evaluate.__main__ import flicker_of, reduced
 from reference_model.evaluate.ceiling import ceiling
 from reference_model.evaluate.controls import enlarged, guidance
 from reference_model.evaluate.encoders import calibration_error, factor_figures, retrieval
@@ -59,6 +60,18 @@ def test_sharpness_and_flicker_of_known_clips() -> None:
     assert flicker(blinking) == 20
     board = still + ((np.indices((8, 8)).sum(0) % 2) * 10).astype(np.uint8)[None, :, :, None]
     assert sharpness(board) == pytest.approx(40.0)
+
+
+def test_flicker_is_compared_at_one_size() -> None:
+    board = (
+        ((torch.arange(8)[:, None] + torch.arange(8)) % 2 * 100).to(torch.uint8).expand(4, 3, 8, 8).clone()
+    )
+    board[1] += 40
+    assert flicker_of([board]) == pytest.approx((80 + 40) / 2)
+    (small,) = reduced([board])
+    assert small.shape == (4, 3, 4, 4)
+    assert small[0].unique().tolist() == [50]
+    assert flicker_of([small]) == flicker_of([board])
 
 
 def test_the_ceiling_is_measured_on_truth_of_the_asked_kinds() -> None:

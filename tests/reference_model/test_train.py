@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,15 +10,18 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from reference_model.diffusion import scales
 from reference_model.text import Tokenizer
-from reference_model.train.base import BaseStage
+from reference_model.tracks import FEATURES, KNOTS, TrackNetwork
+from reference_model.train.base import BaseStage, paint_losses
 from reference_model.train.encoders import EncodersStage
 from reference_model.train.frames import FramesStage
 from reference_model.train.loop import Config, Draw, Stage, learning_rate, train
-from reference_model.train.pixels import Batch
+from reference_model.train.pixels import Batch, draw_batch
 from reference_model.train.refiner import RefinerStage
-from reference_model.train.text import TextStage
-from reference_model.train.tracks import TracksStage
+from reference_model.train.text import TextStage, grounding_losses
+from reference_model.train.tracks import TracksStage, apart_errors
+from reference_model.world import Caption
 
 CONFIGS = Path(__file__).parents[2] / "reference_model" / "configs"
 CPU = torch.device("cpu")
@@ -58,14 +62,17 @@ def stage_of(name: str, weights: dict[str, str]) -> tuple[Config, Stage]:
     if name == "text":
         config = config_of("text")
         return config, quiet(TextStage(config, CPU))
-    if name == "tracks":
-        config = config_of("tracks", text=weights["text"], pool=20, width=16, depth=1)
+    if name == "text-order":
+        config = config_of(name, start=weights["text"], order=2)
+        return config, quiet(TextStage(config, CPU))
+    if name in ("tracks", "tracks-together"):
+        config = config_of(name, text=weights["text"], pool=20, width=16, depth=1)
         return config, quiet(TracksStage(config, CPU))
-    if name == "base":
-        config = config_of("base", text=weights["text"], width=8)
+    if name in ("base", "base-steady"):
+        config = config_of(name, text=weights["text"], width=8)
         return config, quiet(BaseStage(config, CPU))
-    if name == "refiner":
-        config = config_of("refiner", **weights, width=8, base_width=8)
+    if name in ("refiner", "refiner-retold"):
+        config = config_of(name, **weights, width=8, base_width=8)
         return config, quiet(RefinerStage(config, CPU))
     if name == "frames":
         config = config_of("frames")
@@ -74,7 +81,13 @@ def stage_of(name: str, weights: dict[str, str]) -> tuple[Config, Stage]:
     return config, quiet(EncodersStage(config, CPU))
 
 
-@pytest.mark.parametrize("name", ["text", "tracks", "base", "refiner", "frames", "encoders"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "text", "text-order", "tracks", "tracks-together", "base", "base-steady", "refiner", "refiner-retold", "frames",
+        "encoders",
+    ],
+)  # fmt: skip
 def test_a_resumed_run_equals_an_undisturbed_one(name: str, weights: dict[str, str], tmp_path: Path) -> None:
     config, stage = stage_of(name, weights)
     whole = load_file(train(config, stage, tmp_path / "whole", say=lambda line: None))
@@ -90,6 +103,91 @@ def test_the_learning_rate_warms_up_holds_and_falls_to_zero() -> None:
     config = Config("text", steps=100, batch=1, learning_rate=1.0, warmup=10, decay=0.5)
     rates = [learning_rate(config, step) for step in (0, 9, 49, 75, 99)]
     assert rates == pytest.approx([0.1, 1.0, 1.0, 0.5, 0.02])
+
+
+@torch.no_grad()
+def test_going_on_with_the_text_stage_holds_its_summaries_near_the_old_ones(weights: dict[str, str]) -> None:
+    def loss(keep: float, push: float) -> float:
+        stage = TextStage(config_of("text-order", start=weights["text"], order=0, keep=keep), CPU)
+        module = stage.build()
+        # The summaries are normed, so only some of their numbers may be pushed.
+        module.encoder.query[:, :8] += push
+        return float(stage.loss(module, Draw.of(0, 0)))
+
+    assert loss(9.0, 0.0) == pytest.approx(loss(0.0, 0.0))
+    assert loss(9.0, 0.1) > loss(0.0, 0.1) + 1e-3
+
+
+def test_order_is_asked_of_the_objects_that_such_captions_have() -> None:
+    caption = Caption("first left then up", {"events": ("left", "up"), "count": 1})
+    values = {"object": 6, "colour": 8, "size": 3, "first": 9, "then": 9}
+    logits = {name: torch.zeros(1, 3, count + 2) for name, count in values.items()}
+    logits |= {name: torch.zeros(1, 20) for name in ("count", "background", "style", "camera", "relation")}
+    logits["then"][0, 2] = torch.arange(11) * -9.0
+    two, three = (grounding_losses(logits, [caption], slots)["then"] for slots in (2, None))
+    assert float(two) == pytest.approx(math.log(11))
+    assert float(three) == pytest.approx((2 * math.log(11) + 9.0) / 3, rel=1e-3)
+
+
+def test_tracks_that_are_wrong_alike_are_not_apart() -> None:
+    network = TrackNetwork(width=16, depth=1)
+    network.codec.spread.fill_(2.0)
+    clean = torch.zeros(3, 4, FEATURES)
+    clean[:, :3, 0] = torch.tensor([[1.0, 1.0, -1.0], [1.0, 1.0, 1.0], [1.0, -1.0, -1.0]])
+    alike = torch.ones_like(clean)
+    assert apart_errors(network, clean, alike).tolist() == [0.0, 0.0, 0.0]
+    one_off = torch.zeros_like(clean)
+    one_off[:, 0, 2] = 0.5  # the first object's mean place; any place's spread is the unit
+    one_off[:, 0, 2 + 2 * KNOTS :] = 7.0  # radius and angle are no place
+    # One pair of one; two pairs of three; no pair.
+    torch.testing.assert_close(apart_errors(network, clean, one_off), torch.tensor([0.25, 2 * 0.25 / 3, 0.0]))
+
+
+class Painting(torch.nn.Module):
+    """A painter whose raw output is the given error more than what truth asks for."""
+
+    def __init__(self, clean: torch.Tensor, sigma: torch.Tensor, error: torch.Tensor) -> None:
+        super().__init__()
+        self.clean, self.by, self.error = clean, scales(sigma, 0.5, 5), error
+
+    def plan(self, layout: object, text: torch.Tensor) -> torch.Tensor:
+        self.text = text
+        return text
+
+    def forward(self, x: torch.Tensor, *rest: torch.Tensor) -> torch.Tensor:
+        return (self.clean - self.by.skip * x / self.by.into) / self.by.out + self.error
+
+
+def test_the_painter_is_held_to_the_change_between_frames(weights: dict[str, str]) -> None:
+    stage = BaseStage(config_of("base", text=weights["text"], width=8), CPU)
+    draw = Draw.of(0, 0)
+    batch = draw_batch(draw.scenes, 2, 2, 1.0, stage.encoder, stage.tokenizer, CPU)
+    clean, sigma = batch.frames(8, 8), torch.ones(2)
+
+    def losses(tones: list[float], steady: float) -> torch.Tensor:
+        error = torch.tensor(tones).view(1, 2, 1, 1, 1).expand_as(clean)
+        noise = torch.randn(clean.shape, generator=draw.noise)
+        return paint_losses(Painting(clean, sigma, error), batch, clean, batch.text, sigma, noise, steady)
+
+    lasting, alternating = [0.2, 0.2], [0.2, -0.2]
+    torch.testing.assert_close(losses(lasting, 1.0), losses(alternating, 0.0))
+    # Both frames are wrong by .2 (squared .04), and their difference by .4 (squared .16), weighed alike.
+    ratio = losses(alternating, 1.0) / losses(alternating, 0.0)
+    assert ratio.tolist() == pytest.approx([5.0, 5.0], rel=0.2)
+
+
+def test_summaries_are_made_hazy_by_as_much_as_asked(
+    weights: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[torch.Tensor] = []
+    monkeypatch.setattr(
+        "reference_model.train.base.paint_losses",
+        lambda module, batch, clean, text, *rest: given.append(text) or clean.new_zeros(len(clean)),
+    )
+    for hazy in (0.0, 0.3):
+        stage = BaseStage(config_of("base", text=weights["text"], width=8, hazy=hazy), CPU)
+        stage.loss(torch.nn.Identity(), Draw.of(0, 0))
+    assert float((given[1] - given[0]).std()) == pytest.approx(0.3, rel=0.1)
 
 
 def test_an_unknown_key_is_named(tmp_path: Path) -> None:
@@ -163,6 +261,36 @@ def test_the_share_and_weight_of_restyled_drafts_are_obeyed(
     assert asked == [True] * 4
     loss(restyle=[9.0, 1.0, 1.0])
     assert asked[4:] == [False] * 2
+
+
+def test_a_retold_scene_is_drafted_as_it_was_and_described_in_its_new_style(
+    weights: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = {"retold": True, "restyle": [0.0, 1.0, 1.0]}
+    stage = RefinerStage(config_of("refiner", **weights, base_width=8, **chosen), CPU)
+    drafted: list[Batch] = []
+    told: list[Batch] = []
+    make, retell = stage.draft, stage.retold
+
+    def draft(batch: Batch, restyle: list[bool], *rest: object) -> torch.Tensor:
+        drafted.append(batch)
+        assert restyle == [False, False]
+        return make(batch, restyle, *rest)
+
+    def retold(batch: Batch, restyle: list[bool], draw: Draw) -> Batch:
+        assert restyle == [True, True]
+        told.append(retell(batch, [True, False], draw))
+        return told[0]
+
+    monkeypatch.setattr(stage, "draft", draft)
+    monkeypatch.setattr(stage, "retold", retold)
+    stage.loss(Listening(), Draw.of(0, 0))
+    before, after = drafted[0], told[0]
+    assert after.scenes[0].style != before.scenes[0].style
+    assert after.scenes[0] == replace(before.scenes[0], style=after.scenes[0].style)
+    assert after.scenes[1] == before.scenes[1]
+    assert not torch.equal(after.text[0], before.text[0])
+    assert torch.equal(after.text[1], before.text[1])
 
 
 def test_the_refiner_is_held_to_the_change_between_frames(
