@@ -107,14 +107,14 @@ class RefinerStage:
 
     def retold(self, batch: Batch, restyle: list[bool], draw: Draw) -> Batch:
         """The batch with another style, said in words, where `restyle`."""
-        scenes, text = list(batch.scenes), batch.text.clone()
+        scenes, captions, text = list(batch.scenes), list(batch.captions), batch.text.clone()
         for row, other in enumerate(restyle):
             if other:
                 styles = [name for name in STYLES if name != scenes[row].style]
                 scenes[row] = replace(scenes[row], style=draw.scenes.choice(styles))
-                told = describe(scenes[row], draw.scenes, full=True).text
-                text[row] = encode_texts(self.encoder, self.tokenizer, [told], self.device)[0]
-        return batch._replace(scenes=scenes, text=text)
+                captions[row] = describe(scenes[row], draw.scenes, full=True).text
+                text[row] = encode_texts(self.encoder, self.tokenizer, [captions[row]], self.device)[0]
+        return batch._replace(scenes=scenes, captions=captions, text=text)
 
     @torch.no_grad()
     def draft(self, batch: Batch, restyle: list[bool], height: int, width: int, draw: Draw) -> Tensor:

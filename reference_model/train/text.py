@@ -23,6 +23,7 @@ from reference_model.world.attributes import BACKGROUNDS, CAMERAS, MOTIONS
 BY_ORDER = ("object", "colour", "first", "then", "relation")
 """What the order of words decides in captions of events and relations."""
 ORDERED = SceneOptions(kinds=("events", "relation"))
+DIRECTED = SceneOptions(kinds=("single", "group", "events"))
 
 
 class TextWithHeads(nn.Module):
@@ -59,6 +60,16 @@ def _freely(scene: Scene, rng: random.Random) -> Scene:
     return scene
 
 
+def caption_from(rng: random.Random) -> Caption:
+    """A caption in which something moves from one side to the other, in these words: their order is all that says which."""
+    while True:
+        scene = sample_scene(rng, DIRECTED)
+        if {"left", "right"} & set(scene.objects[0].motions):
+            caption = describe(scene, rng)
+            if " from " in caption.text:
+                return caption
+
+
 def grounding_losses(
     logits: dict[str, Tensor], captions: list[Caption], slots: int | None = None
 ) -> dict[str, Tensor]:
@@ -75,7 +86,8 @@ class TextStage:
     """Cross-entropy on what captions state; single words are sometimes unknown.
 
     `settings`: width, depth and heads of the encoder; start (weights file to go on from, instead of drawn weights); order
-    (captions of events and relations in a batch whose order alone is asked for); keep (weight of the squared distance to
+    (captions of events and relations in a batch whose order alone is asked for); directed (captions in a batch that say
+    "from left to right" or "from right to left", whose motions alone are asked for); keep (weight of the squared distance to
     the summaries that `start` gives, so that stages trained on those still understand).
     """
 
@@ -117,6 +129,12 @@ class TextStage:
             logits = module(self.tokenizer([one.text for one in ordered]).to(self.device))
             losses = grounding_losses(logits, ordered, slots=2)
             loss = loss + torch.stack([losses[name] for name in BY_ORDER]).mean()
+        if directed := self.config.settings.get("directed", 0):
+            captions = [caption_from(draw.scenes) for _ in range(directed)]
+            losses = grounding_losses(
+                module(self.tokenizer([one.text for one in captions]).to(self.device)), captions
+            )
+            loss = loss + losses["first"] + losses["then"]
         return loss
 
     def probe(self, module: nn.Module, folder: Path, step: int) -> dict[str, float]:
@@ -137,4 +155,9 @@ class TextStage:
         for name in ("first", "then"):
             hits = (logits[name][:, 0].argmax(-1).cpu() == targets[name][:, 0]).float()
             figures[f"{name}_of_events"] = float(hits.mean())
+        captions = [caption_from(rng) for _ in range(300)]
+        logits = module(self.tokenizer([caption.text for caption in captions]).to(self.device))
+        targets = grounding_targets(captions)
+        right = [(logits[name].argmax(-1).cpu() == targets[name]).all(1) for name in ("first", "then")]
+        figures["from_side_to_side"] = float((right[0] & right[1]).float().mean())
         return figures

@@ -17,11 +17,12 @@ from reference_model.train.base import BaseStage, paint_losses
 from reference_model.train.encoders import EncodersStage
 from reference_model.train.frames import FramesStage
 from reference_model.train.loop import Config, Draw, Stage, learning_rate, train
-from reference_model.train.pixels import Batch, draw_batch
+from reference_model.train.pixels import Batch, batch_of, draw_batch
 from reference_model.train.refiner import RefinerStage
-from reference_model.train.text import TextStage, grounding_losses
+from reference_model.train.text import TextStage, caption_from, grounding_losses
 from reference_model.train.tracks import TracksStage, apart_errors
-from reference_model.world import Caption
+from reference_model.world import Caption, SceneOptions, sample_scene
+from reference_model.world.attributes import COLOURS, HELD_OUT_PAIRS, SHAPES
 
 CONFIGS = Path(__file__).parents[2] / "reference_model" / "configs"
 CPU = torch.device("cpu")
@@ -62,13 +63,13 @@ def stage_of(name: str, weights: dict[str, str]) -> tuple[Config, Stage]:
     if name == "text":
         config = config_of("text")
         return config, quiet(TextStage(config, CPU))
-    if name == "text-order":
-        config = config_of(name, start=weights["text"], order=2)
+    if name == "text-directed":
+        config = config_of(name, start=weights["text"], order=2, directed=2)
         return config, quiet(TextStage(config, CPU))
     if name in ("tracks", "tracks-together"):
         config = config_of(name, text=weights["text"], pool=20, width=16, depth=1)
         return config, quiet(TracksStage(config, CPU))
-    if name in ("base", "base-steady"):
+    if name in ("base", "base-tinted"):
         config = config_of(name, text=weights["text"], width=8)
         return config, quiet(BaseStage(config, CPU))
     if name in ("refiner", "refiner-retold"):
@@ -84,8 +85,8 @@ def stage_of(name: str, weights: dict[str, str]) -> tuple[Config, Stage]:
 @pytest.mark.parametrize(
     "name",
     [
-        "text", "text-order", "tracks", "tracks-together", "base", "base-steady", "refiner", "refiner-retold", "frames",
-        "encoders",
+        "text", "text-directed", "tracks", "tracks-together", "base", "base-tinted", "refiner", "refiner-retold",
+        "frames", "encoders",
     ],
 )  # fmt: skip
 def test_a_resumed_run_equals_an_undisturbed_one(name: str, weights: dict[str, str], tmp_path: Path) -> None:
@@ -118,6 +119,16 @@ def test_going_on_with_the_text_stage_holds_its_summaries_near_the_old_ones(weig
     assert loss(9.0, 0.1) > loss(0.0, 0.1) + 1e-3
 
 
+def test_captions_from_side_to_side_say_so_of_every_kind_that_moves() -> None:
+    draw = Draw.of(0, 0)
+    captions = [caption_from(draw.scenes) for _ in range(40)]
+    assert all("from left to right" in one.text or "from right to left" in one.text for one in captions)
+    stated = [one.expect["motion"] for one in captions if "motion" in one.expect]
+    assert set(stated) == {"left", "right"}
+    assert {one.expect["count"] for one in captions} > {1}
+    assert any("events" in one.expect for one in captions)
+
+
 def test_order_is_asked_of_the_objects_that_such_captions_have() -> None:
     caption = Caption("first left then up", {"events": ("left", "up"), "count": 1})
     values = {"object": 6, "colour": 8, "size": 3, "first": 9, "then": 9}
@@ -127,6 +138,51 @@ def test_order_is_asked_of_the_objects_that_such_captions_have() -> None:
     two, three = (grounding_losses(logits, [caption], slots)["then"] for slots in (2, None))
     assert float(two) == pytest.approx(math.log(11))
     assert float(three) == pytest.approx((2 * math.log(11) + 9.0) / 3, rel=1e-3)
+
+
+def test_tinted_summaries_move_towards_another_colour_of_what_stands_alone(weights: dict[str, str]) -> None:
+    stage = BaseStage(config_of("base", text=weights["text"], width=8), CPU)
+    texts = ["a red star falls", "a star falls", "two red stars"]
+    scene = sample_scene(Draw.of(0, 0).scenes, SceneOptions(kinds=("single",)))
+    one = replace(scene, objects=(replace(scene.objects[0], colour="red"),))
+    scenes = [one, one, replace(one, objects=one.objects * 2)]
+    batch = batch_of(scenes, texts, [[0.0]] * 3, stage.encoder, stage.tokenizer, CPU)
+    moved = stage.tint(batch, batch.text, 0.5, Draw.of(0, 0)) - batch.text
+    assert torch.equal(moved[1:], torch.zeros_like(moved[1:]))
+    assert torch.equal(moved[0, 1:], torch.zeros_like(moved[0, 1:]))
+    ways = {name: vector - stage.tints["red"] for name, vector in stage.tints.items() if name != "red"}
+    shares = {name: float(moved[0, 0] @ way / (way @ way)) for name, way in ways.items()}
+    found = [name for name, way in ways.items() if torch.allclose(moved[0, 0], shares[name] * way, atol=1e-6)]
+    assert len(found) == 1
+    assert 0 < shares[found[0]] <= 0.5
+
+
+def test_a_colours_tint_is_what_it_adds_to_summaries(
+    weights: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def encode(encoder: object, tokenizer: object, texts: list[str], device: object) -> torch.Tensor:
+        asked.extend(texts)
+        colours = [
+            next(n for n, (name, phrases) in enumerate(COLOURS.items()) if phrases[0] in t.split())
+            for t in texts
+        ]
+        shapes = [
+            next(n for n, phrases in enumerate(SHAPES.values()) if phrases[0] in t.split()) for t in texts
+        ]
+        added = torch.stack([torch.tensor(colours) * 1.0, torch.tensor(shapes) * 10.0], 1)
+        return added[:, None]
+
+    monkeypatch.setattr("reference_model.train.base.encode_texts", encode)
+    tints = BaseStage(config_of("base", text=weights["text"], width=8), CPU).tints
+    steps = [tints[name] - tints[next(iter(COLOURS))] for name in COLOURS]
+    torch.testing.assert_close(
+        torch.stack(steps), torch.tensor([[float(n), 0.0] for n in range(len(COLOURS))]), atol=0.02, rtol=0
+    )
+    held_out = {f"a {COLOURS[c][0]} {SHAPES[s][0]}" for c, s in HELD_OUT_PAIRS}
+    assert not held_out & set(asked)
+    assert len(asked) == len(COLOURS) * len(SHAPES) - len(HELD_OUT_PAIRS)
 
 
 def test_tracks_that_are_wrong_alike_are_not_apart() -> None:
