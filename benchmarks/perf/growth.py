@@ -1,6 +1,7 @@
 """Bars 6 and 12: time and memory against the number of clips, and against a clip's frames and pixels.
 
-Every size runs in a process of its own, after a small run that loads libraries, networks, fonts and templates; sizes take
+Scoring runs in a process of its own for every size, whose peak of memory is its own; comparing and reporting, which are
+short, take many turns in one. A small run that loads libraries, networks, fonts and templates goes first, and sizes take
 turns, so that a busy minute of the machine does not fall on one of them.
 """
 
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -15,6 +17,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest.mock import patch
 
 import numpy as np
 
@@ -28,7 +31,7 @@ grow, and must not be read as slow growth."""
 LEAST, MOST = 0.95, 1.05
 
 
-def _score(root: Path, size: int) -> Callable[[], object]:
+def _score(root: Path, size: int) -> Callable[[], float]:
     """A run over `size` planned clips whose scoring is all but free: what remains is the engine."""
     from benchmarks.perf.clips import write_clips
     from evalkit.engine.executor import InlineExecutor
@@ -41,9 +44,13 @@ def _score(root: Path, size: int) -> Callable[[], object]:
     for index in range(size):
         (clips / f"clip {index:06d}.mp4").symlink_to(originals[index % 4])
     metrics = ("vbench.temporal_flickering", "visual.sharpness")
-    return lambda: score_found(
-        scan_folder(clips, layout="plain"), root / "run", metrics=metrics, executor=InlineExecutor()
-    )
+
+    def score() -> float:
+        scan = scan_folder(clips, layout="plain")
+        score_found(scan, root / "run", metrics=metrics, executor=InlineExecutor())
+        return 0.0
+
+    return score
 
 
 def _synthetic(root: Path, size: int, name: str, seed: int = 0) -> object:
@@ -58,25 +65,50 @@ def _synthetic(root: Path, size: int, name: str, seed: int = 0) -> object:
     )
 
 
-def _compare(root: Path, size: int) -> Callable[[], object]:
+def _compare(root: Path, size: int) -> Callable[[], float]:
     from evalkit.compare.runs import compare_runs
 
     runs = [_synthetic(root, size, "a", 1), _synthetic(root, size, "b", 2)]
-    return lambda: compare_runs(runs)  # type: ignore[arg-type]
+
+    def compare() -> float:
+        compare_runs(runs)  # type: ignore[arg-type]
+        return 0.0
+
+    return compare
 
 
-def _report(root: Path, size: int) -> Callable[[], object]:
-    from evalkit.report import render_report
+def _report(root: Path, size: int) -> Callable[[], float]:
+    """A report; how long its figures took, which are as many for 100 clips as for 10,000."""
+    from evalkit.report import render_report, svg
 
-    run = _synthetic(root, size, "a", 1)
-    return lambda: render_report(run)  # type: ignore[arg-type]
+    run, draw = _synthetic(root, size, "a", 1), svg.figure_bytes
+
+    def report() -> float:
+        drawing = 0.0
+
+        def timed(*figure: Any, **how: Any) -> bytes:
+            nonlocal drawing
+            start = time.process_time()
+            drawn = draw(*figure, **how)
+            drawing += time.process_time() - start
+            return drawn
+
+        with patch.object(svg, "figure_bytes", timed):
+            render_report(run)  # type: ignore[arg-type]
+        return drawing
+
+    return report
 
 
-STAGES: dict[str, Callable[[Path, int], Callable[[], object]]] = {
+OFTEN = 4
+"""Turns a round of what is done in seconds."""
+STAGES: dict[str, Callable[[Path, int], Callable[[], float]]] = {
     "score": _score,
     "compare": _compare,
     "report": _report,
 }
+"""What makes a run of so many clips ready, and does it; the seconds that it returns are of work that does not grow, and are
+told apart."""
 AXES: dict[str, Callable[[int], tuple[int, int, int]]] = {
     "frames": lambda frames: (frames, 128, 128),
     "pixels": lambda side: (8, side, side),
@@ -89,13 +121,18 @@ def _peak_mib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def _shape(root: Path, shape: tuple[int, int, int]) -> Callable[[], object]:
+def _shape(root: Path, shape: tuple[int, int, int]) -> Callable[[], float]:
     """One clip of `(frames, height, width)`, decoded and scored."""
     from benchmarks.perf.clips import write_clip
     from benchmarks.perf.scoring import EVERY, scorer
 
     scored, path = scorer(EVERY), write_clip(root / "clip.mp4", *shape)
-    return lambda: scored(path)
+
+    def score() -> float:
+        scored(path)
+        return 0.0
+
+    return score
 
 
 def _child(what: str, size: int) -> dict[str, float]:
@@ -111,6 +148,24 @@ def _child(what: str, size: int) -> dict[str, float]:
             start = time.process_time()
             run()
         return {"seconds": time.process_time() - start, "peak_mib": _peak_mib()}
+
+
+def _turns(stage: str, rounds: int, sizes: list[int]) -> dict[str, list[dict[str, float]]]:
+    """Processor time of a stage on runs of every size, which are made once and take turns."""
+    with tempfile.TemporaryDirectory() as folder:
+        runs = {}
+        for size in (WARM_UP, *sizes):
+            root = Path(folder) / str(size)
+            root.mkdir()
+            runs[size] = STAGES[stage](root, size)
+        runs.pop(WARM_UP)()
+        found: dict[str, list[dict[str, float]]] = {str(size): [] for size in sizes}
+        for _ in range(rounds):
+            for size, run in runs.items():
+                start = time.process_time()
+                apart = run()
+                found[str(size)].append({"seconds": time.process_time() - start - apart, "apart": apart})
+        return found
 
 
 def _in_a_child(*what: str) -> Any:
@@ -167,8 +222,15 @@ def _points(kept: Kept, stage: str, sizes: list[int], rounds: int) -> dict[int, 
     return points
 
 
+def _quick_points(kept: Kept, stage: str, sizes: list[int], rounds: int) -> dict[int, list[dict[str, float]]]:
+    """All sizes in one process, several times a round."""
+    words = [stage, str(OFTEN * rounds), *map(str, sizes)]
+    runs = kept.measure(" ".join(words), lambda: {"runs": _in_a_child(*words)})["runs"]
+    return {size: runs[str(size)] for size in sizes}
+
+
 def _seconds(points: dict[int, list[dict[str, float]]]) -> str:
-    medians = {size: sorted(one["seconds"] for one in runs)[len(runs) // 2] for size, runs in points.items()}
+    medians = {size: statistics.median(one["seconds"] for one in runs) for size, runs in points.items()}
     return ", ".join(f"{size:,}: {one:.3g} s" for size, one in medians.items())
 
 
@@ -190,13 +252,19 @@ def clips(rounds: int, quick: bool, kept: Kept) -> list[Bar]:
     sizes = [100, 200, 400, 1600] if quick else [100, 500, 2000, 5000, 10_000]
     found = []
     for stage in ("score", "compare", "report"):
-        points = _points(kept, stage, sizes, rounds)
+        points = (_points if stage == "score" else _quick_points)(kept, stage, sizes, rounds)
         growth = _fitted(points)
+        apart = [one.get("apart", 0.0) for one in points[sizes[-1]]]
+        drawing = (
+            f"; drawing its figures {statistics.median(apart):.2g} s, whatever the number of clips"
+            if any(apart)
+            else ""
+        )
         marginal = 1000 * growth.each * growth.exponent * sizes[-1] ** (growth.exponent - 1)
         found.append(
-            Bar(f"6 {stage}", f"time exponent of {stage} in clips", growth.exponent, MOST, "within", unit="",
+            Bar(f"6 {stage}", f"time exponent of {stage} in clips{', its figures apart' if drawing else ''}", growth.exponent, MOST, "within", unit="",
                 least=LEAST,
-                detail=f"standard error {growth.error:.2g}; start-up {growth.fixed:.2f} s; {_seconds(points)}",
+                detail=f"standard error {growth.error:.2g}; start-up {growth.fixed:.2f} s; {_seconds(points)}{drawing}",
                 reason=f"The fit leaves a standard error of {growth.error:.2g}; one more clip costs {marginal:.2g} ms "
                 f"at {sizes[-1]:,} clips. "
                 + ("Below the range means that a large run costs less than in proportion."
@@ -242,12 +310,13 @@ def shapes(rounds: int, quick: bool, kept: Kept) -> list[Bar]:
     ]  # fmt: skip
 
 
-def main(what: str, size: str) -> None:
-    """What a child measures, as one line of JSON."""
+def main(what: str, first: str, *more: str) -> None:
+    """What a child measures, as one line of JSON: `WHAT SIZE`, or `STAGE ROUNDS SIZE...` for sizes that take turns."""
     from benchmarks.perf.measure import one_thread
 
     one_thread()
-    json.dump(_child(what, int(size)), sys.stdout)
+    found = _turns(what, int(first), [int(size) for size in more]) if more else _child(what, int(first))
+    json.dump(found, sys.stdout)
 
 
 if __name__ == "__main__":

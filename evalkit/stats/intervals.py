@@ -174,8 +174,9 @@ def resample_means(values: Array, resamples: int, rng: np.random.Generator) -> A
     """
     prompts, columns = values.shape
     means = np.empty((resamples, columns))
-    # A few MB of counts stay in the cache: five times faster than one block.
-    step = max(1, 200_000 // prompts)
+    # Draws and counts of 50,000, with what is made of them, fill a megabyte and stay in a core's own cache: twice as
+    # fast as four times as many.
+    step = max(1, 50_000 // prompts)
     for start in range(0, resamples, step):
         block = means[start : start + step]
         block[:] = resample_counts(prompts, len(block), rng) @ values / prompts

@@ -158,8 +158,8 @@ def test_every_resample_draws_as_many_prompts_as_there_are(size, seed):
 def test_means_of_resamples_are_those_of_the_drawn_prompts(prompts):
     """Against the textbook's gather of the same draws, over blocks that do not divide the resamples."""
     values = np.random.default_rng(1).normal(size=(prompts, 3))
-    step = max(1, 200_000 // prompts)
-    resamples = 3 if prompts > 200_000 else step + 5
+    step = max(1, 50_000 // prompts)
+    resamples = 3 if prompts > 50_000 else step + 5
     means = resample_means(values, resamples, np.random.default_rng(2))
     rng = np.random.default_rng(2)
     for start in range(0, resamples, step):
