@@ -16,17 +16,12 @@ __all__ = ["render"]
 
 # Why a row misses its bar where that lies in the nature of the thing; shown only while it does.
 _NOTES: Mapping[str, Mapping[str, str]] = {
-    "real": {
-        "identity_drift": (
-            "distance to the opening saturates: in a shot that has moved on to other things by itself, a subject that "
-            "turns into something else as well takes the picture no further from where it began."
-        ),
-        "chunk_seams": (
-            "the metric reads spikes off the plain difference of neighbouring frames, above which a border must rise; "
-            "where much moves by itself, a change of brightness by a few percent does not."
-        ),
-    },
+    "real": {},
     "world": {
+        "identity_drift": (
+            "flow slides over flat colours, so that a flat shape that grows or shrinks leaves a steady change at its "
+            "rim; fading, the shape loses contrast, and that change with it."
+        ),
         "loop": "what turns through its own symmetry, as a cross does, repeats itself with or without a loop.",
         "dropped_frames": (
             "of a shape that turns or swings to and fro, more missing frames are not a larger jump: it comes back."

@@ -1,16 +1,17 @@
-"""Drift of sharpness over a clip's length, and seams between the pieces that it was made in."""
+"""Drift of sharpness and of looks over a clip's length, and seams between the pieces that it was made in."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from evalkit.metrics.base import FRAMES, BaseMetric
+from evalkit.errors import NotApplicable
+from evalkit.metrics.base import FLOW, FRAMES, LUMA, BaseMetric
 from evalkit.metrics.spec import ClipScore, MetricSpec
 
 if TYPE_CHECKING:
     from evalkit.features.protocol import ClipFeatures, FeatureRequest
 
-__all__ = ["Seams", "SharpnessDrift"]
+__all__ = ["AppearanceDrift", "Seams", "SharpnessDrift"]
 
 
 class SharpnessDrift(BaseMetric):
@@ -48,12 +49,66 @@ class SharpnessDrift(BaseMetric):
         return ClipScore(drift_slope(sharpness_drift(sharpness(frames), window), window / fps))
 
 
+class AppearanceDrift(BaseMetric):
+    """How fast what can be followed changes its look."""
+
+    spec = MetricSpec(
+        id="temporal.appearance_drift",
+        version="1",
+        title="Appearance drift",
+        description="What moves along keeps its place in the motion but slowly becomes something else.",
+        direction="lower",
+        unit="doublings/s",
+        range=(0.0, None),
+        min_frames=9,
+        formula=(
+            "frames a second times the mean over windows of sqrt(max(0, u)); u = mean over pairs of different "
+            "transitions i, j of a window, cells and channels of c[i] c[j]; c[t] = mean over a cell's visible pixels of "
+            "log2(F[t+1] + 16) - log2(F[t] + 16) along the flow, red, green and blue; cells 2/19 of the shorter side; windows "
+            "of 2 s, or of a quarter of a shorter clip; visible: passes the forward-backward check, on no motion "
+            "boundary, not leaving the picture"
+        ),
+        invariant_to=("exposure away from black and clipping", "mirroring", "flicker"),
+        limits=(
+            "Light that changes, and things that turn into or out of it, drift honestly. Where flow cannot follow, a "
+            "change of look cannot be told from motion: a flat shape that grows or shrinks leaves a steady change at its "
+            "rim. A change between things of the same colour goes unseen: see temporal.long_drift."
+        ),
+        citation="Change along optical flow; unbiased square of a mean as in the U-statistic of KVD",
+        default=False,
+        leaf="identity.character",
+    )
+    needs: ClassVar[tuple[FeatureRequest, ...]] = (LUMA, FLOW)
+
+    def score(self, clip: ClipFeatures) -> ClipScore:
+        """Steady change a second.
+
+        Raises:
+            NotApplicable: no place can be followed over two transitions of a window.
+        """
+        import torch
+
+        from evalkit.metrics.functional.drift import change_along_motion, log_colours, steady_change
+
+        planes = torch.cat([clip.tensor(LUMA, "luma")[..., None], clip.tensor(LUMA, "chroma")], -1)
+        found = change_along_motion(
+            log_colours(planes), clip.tensor(FLOW, "forward"), clip.tensor(FLOW, "backward")
+        )
+        fps, transitions = float(clip.record.fps), len(found.change)
+        # No window has fewer than two transitions, which very slow clips would cut them to.
+        windows = min(max(4, round(transitions / (2 * fps))), transitions // 2)
+        rate = steady_change(found, windows)
+        if rate is None:
+            raise NotApplicable("nothing can be followed over three frames, so there is no look to compare")
+        return ClipScore(rate * fps)
+
+
 class Seams(BaseMetric):
     """Glitches that come back every so many frames."""
 
     spec = MetricSpec(
         id="temporal.seams",
-        version="1",
+        version="2",
         title="Seams between chunks",
         description="A jolt comes back every so many frames, where the model joined its pieces.",
         direction="lower",
@@ -63,29 +118,44 @@ class Seams(BaseMetric):
         series="transition",
         formula=(
             "weakest spike among transitions phase, phase + P, ... of the period P >= 4 and phase with at least three "
-            "borders where weakest spike x sqrt(borders) is largest; spike = log2((d[t] + .255) / (largest d of the two transitions on either side + "
-            ".255)) where positive; d = mean |F[t+1] - F[t]| of 255"
+            "borders where weakest spike x sqrt(borders) is largest; of jolts or of brightness, whichever is stronger. "
+            "Spike of a jolt: log2((d[t] + .255) / (largest d of the two transitions on either side + .255)) where "
+            "positive, d = mean |F[t+1] - F[t]| of 255. Spike of brightness: the same with d = |mean over a cell's visible "
+            "pixels of log2(Y[t+1] + 16) - log2(Y[t] + 16) along the flow| and .0029 (.255 of mid-grey), cell by cell, "
+            "mean over what is visible in all five transitions, less the largest such mean on either side; Y luma, "
+            "cells 2/19 of the shorter side"
         ),
-        invariant_to=("mirroring", "time reversal"),
+        invariant_to=("mirroring",),
         limits=(
             "Needs three borders, so a clip of three chunks shows none. Drums, blinking lights and strides are "
-            "periodic too. A border that blends over several frames does not stand out."
+            "periodic too. A border that blends over several frames does not stand out, nor does one that only shifts "
+            "the tint of a picture in which much moves."
         ),
-        citation="Peak over its neighbours as in shot boundary detection; period search over all combs",
+        citation="Peak over its neighbours as in shot boundary detection; period search over all combs; flow DIS",
         default=False,
         leaf="scene.long_drift",
     )
-    needs: ClassVar[tuple[FeatureRequest, ...]] = (FRAMES,)
+    needs: ClassVar[tuple[FeatureRequest, ...]] = (FRAMES, LUMA, FLOW)
 
     def score(self, clip: ClipFeatures) -> ClipScore:
         """Strength of the best comb; the series holds its spikes and 0 elsewhere."""
         import torch
 
-        from evalkit.metrics.functional.drift import periodic_seams, spikes
+        from evalkit.metrics.functional.drift import (
+            brightness_spikes,
+            change_along_motion,
+            periodic_seams,
+            spikes,
+        )
         from evalkit.metrics.functional.frames import frame_differences
 
-        spike = spikes(frame_differences(clip.tensor(FRAMES, "frames")))
-        found = periodic_seams(spike)
+        brightness = torch.log2(clip.tensor(LUMA, "luma").clamp(min=0) + 16)[..., None]
+        steps = change_along_motion(brightness, clip.tensor(FLOW, "forward"), clip.tensor(FLOW, "backward"))
+        readings = [spikes(frame_differences(clip.tensor(FRAMES, "frames"))), brightness_spikes(steps)]
+        # A border shows in one way all through the clip: the two are not mixed within a comb.
+        found, spike = max(
+            ((periodic_seams(item), item) for item in readings), key=lambda pair: pair[0].strength
+        )
         series = torch.zeros_like(spike)
         if found.period:
             series[found.phase :: found.period] = spike[found.phase :: found.period]

@@ -54,6 +54,7 @@ METRICS = Registry(
         "temporal.colour_drift": "evalkit.metrics.rhythm:ColourDrift",
         "temporal.long_drift": "evalkit.metrics.rhythm:LongDrift",
         "temporal.sharpness_drift": "evalkit.metrics.drift:SharpnessDrift",
+        "temporal.appearance_drift": "evalkit.metrics.drift:AppearanceDrift",
         "temporal.seams": "evalkit.metrics.drift:Seams",
         "temporal.jerk": "evalkit.metrics.tracks:Jerk",
         "motion.dynamic_degree": "evalkit.metrics.motion:DynamicDegree",

@@ -1,4 +1,4 @@
-"""Lost sharpness and seams between chunks, against closed forms and their own defects."""
+"""Lost sharpness, changing looks and seams between chunks, against closed forms and their own defects."""
 
 from __future__ import annotations
 
@@ -10,8 +10,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evalkit.features.compute import FeaturePlan, score_clip
+from evalkit.features.pixels import planes_of
 from evalkit.features.protocol import ClipRecord
-from evalkit.metrics.functional.drift import drift_slope, periodic_seams, sharpness_drift, spikes
+from evalkit.metrics.functional.drift import (
+    ChangeAlongMotion,
+    brightness_spikes,
+    change_along_motion,
+    drift_slope,
+    log_colours,
+    periodic_seams,
+    sharpness_drift,
+    spikes,
+    steady_change,
+)
 from evalkit.metrics.registry import load_metric
 from tests.metrics.clips import make_clip, moving_texture
 
@@ -119,3 +130,111 @@ def test_spikes_are_doublings_over_the_neighbourhood():
     assert spikes(change)[4].item() == pytest.approx(2.0)
     assert spikes(change)[2:7].sum().item() == pytest.approx(2.0)
     assert bool((spikes(torch.zeros(9)) == 0).all())
+
+
+def lit(frames, gains):
+    """Frames whose light is multiplied by a number each."""
+    gains = torch.as_tensor(gains, dtype=torch.float32)[:, None, None, None]
+    return (frames * gains).round().clamp(0, 255).to(torch.uint8)
+
+
+def test_a_step_of_light_shows_where_motion_hides_it_from_plain_differences():
+    """Fast motion, whose speed swings by more than the light steps."""
+    parts = [moving_texture(32, 64, step=(2.0, 1.0), seed=seed).float() for seed in (1, 2)]
+    frames = ((parts[0] + 0.3 * parts[1].flip(0)) / 1.3).round().to(torch.uint8)
+    border = range(5, 32, 6)
+    values = []
+    for step in (0.0, 0.03, 0.06, 0.12):
+        piece = sum((torch.arange(32) > t).int() for t in border)
+        score = scored("temporal.seams", lit(frames, 1 + step * (piece % 2) - step / 2))
+        values.append(score.value)
+        marked = [t for t, value in enumerate(score.series) if value > 0]
+    assert values[0] < 0.1
+    assert values == sorted(values)
+    assert values[2] > 1
+    assert marked == list(border)
+
+
+def test_light_that_steps_once_or_out_of_step_is_no_seam():
+    frames = moving_texture(32, 48, step=(0.4, 0.0))
+    for places in ((16,), (5, 9, 20)):
+        gains = 1 + 0.1 * (sum((torch.arange(32) > t).int() for t in places) % 2)
+        assert scored("temporal.seams", lit(frames, gains)).value < 0.3
+
+
+def test_chance_that_some_cells_stand_out_is_not_a_border():
+    change = torch.randn(19, 1, 10, 13, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    found = brightness_spikes(ChangeAlongMotion(change, torch.ones(19, 10, 13)))
+    # At the ends a value has fewer neighbours to stand out among.
+    assert found[2:-2].max() < 0.1
+    change[9] += 10.0
+    found = brightness_spikes(ChangeAlongMotion(change, torch.ones(19, 10, 13)))
+    assert int(found.argmax()) == 9
+    assert found[9] > 2
+
+
+def test_logarithms_are_those_of_the_pixels():
+    frames = torch.randint(0, 256, (2, 3, 8, 8), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    expected = torch.log2(frames.permute(0, 2, 3, 1) + 16.0)
+    assert torch.allclose(log_colours(planes_of(frames, 256)), expected, atol=1e-4)
+
+
+def test_change_in_cells_is_the_mean_of_blocks_and_motion_leaves_none():
+    pictures = torch.rand(3, 38, 38, 2, generator=torch.Generator().manual_seed(0))
+    still = torch.zeros(2, 2, 38, 38)
+    found = change_along_motion(pictures, still, still)
+    blocks = (pictures[1:] - pictures[:-1]).numpy()[:, :36, :36]
+    assert found.change.shape == (2, 2, 10, 10)
+    # 38 rows make ten cells of 3.8, whose borders overlap by a row: the outermost has four rows.
+    assert found.change[1, 1, 0, 0].item() == pytest.approx(blocks[1, :4, :4, 1].mean(), abs=1e-6)
+    right = torch.zeros(2, 2, 38, 38)
+    right[:, 0] = 2.0
+    moved = torch.stack([pictures[0].roll(2 * t, 1) for t in range(3)])
+    inner = change_along_motion(moved, right, -right).change[..., 1:-1]
+    assert inner.abs().max() < 1e-6
+
+
+@given(st.integers(4, 12), st.integers(1, 2), st.integers(0, 1000))
+@settings(max_examples=30, deadline=None, derandomize=True)
+def test_steady_change_is_the_mean_over_all_pairs(count, windows, seed):
+    generator = torch.Generator().manual_seed(seed)
+    seen = torch.rand(count, 2, 3, generator=generator, dtype=torch.float64)
+    change = (torch.randn(count, 3, 2, 3, generator=generator, dtype=torch.float64) + 0.5) * seen[:, None]
+    roots = []
+    for window in range(windows):
+        places = range(window * count // windows, (window + 1) * count // windows)
+        pairs = [(i, j) for i in places for j in places if i != j]
+        products = sum((change[i] * change[j]).sum().item() for i, j in pairs)
+        weights = sum((seen[i] * seen[j]).sum().item() for i, j in pairs)
+        roots.append(max(0.0, products / weights / 3) ** 0.5)
+    assert steady_change(ChangeAlongMotion(change, seen), windows) == pytest.approx(np.mean(roots))
+
+
+def test_nothing_visible_is_no_steady_change():
+    nothing = ChangeAlongMotion(torch.zeros(8, 3, 4, 4), torch.zeros(8, 4, 4))
+    assert steady_change(nothing, 4) is None
+
+
+def test_a_look_that_changes_along_the_motion_drifts_the_more_the_more_it_changes():
+    frames = moving_texture(24, 64, step=(1.0, 0.5))
+    other = moving_texture(24, 64, step=(1.0, 0.5), seed=7)
+    ramp = torch.linspace(0, 1, 24)[:, None, None, None]
+    values = [
+        scored(
+            "temporal.appearance_drift", (frames + ramp * share * (other.float() - frames)).to(torch.uint8)
+        ).value
+        for share in (0.0, 0.3, 0.6, 1.0)
+    ]
+    assert values == sorted(values)
+    assert values[-1] > 4 * values[0]
+
+
+def test_light_that_fades_drifts_at_its_own_rate_and_flicker_does_not():
+    frames = moving_texture(17, 64, step=(1.0, 0.0), seed=3)
+    # Light above black: 16 more than the level, a sixteenth of a doubling less every frame, at 8 frames a second.
+    fading = (
+        ((frames + 16.0) * 2 ** (-torch.arange(17) / 16)[:, None, None, None] - 16).round().to(torch.uint8)
+    )
+    assert scored("temporal.appearance_drift", fading).value == pytest.approx(0.5, rel=0.1)
+    flickering = lit(frames, [1.0 if t % 2 else 0.9 for t in range(17)])
+    assert scored("temporal.appearance_drift", flickering).value < 0.05

@@ -1,17 +1,138 @@
-"""What creeps in over a long clip: lost sharpness, and borders of the pieces that it was made in."""
+"""What creeps in over a long clip: lost sharpness, a changing look, and borders of the pieces that it was made in."""
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
 
-__all__ = ["Seams", "drift_slope", "periodic_seams", "sharpness_drift", "spikes"]
+from evalkit.metrics.functional.flow import pieces, visible_mask, warp
+
+__all__ = [
+    "ChangeAlongMotion",
+    "Seams",
+    "brightness_spikes",
+    "change_along_motion",
+    "drift_slope",
+    "log_colours",
+    "periodic_seams",
+    "sharpness_drift",
+    "spikes",
+    "steady_change",
+]
 
 # Below this mean absolute difference two frames count as the same: ffmpeg's freezedetect, -60 dB of 255.
 _STILL_LEVEL = 0.001 * 255
+# The same step from mid-grey, in doublings.
+_STILL_DOUBLINGS = math.log2(1 + _STILL_LEVEL / 128)
 # Three borders make a period; two spikes always lie at some distance from each other.
 _FEWEST_BORDERS = 3
+# Side of a cell, in heights of the picture: what is looked at in one glance, the fovea's 2 degrees of the 19 that a
+# picture seen from three heights spans.
+_CELL = 2 / 19
+# Below about this level a display's black and the room's light hide changes (8-bit video black is 16).
+_BLACK = 16.0
+
+
+class ChangeAlongMotion(NamedTuple):
+    """Signed change of what is followed from every frame to the next, in cells of a glance.
+
+    Args:
+        change: mean over a cell of the change of its visible pixels, 0 for the others, `(T-1, C, rows, columns)`.
+        seen: share of every cell that is visible, `(T-1, rows, columns)`.
+    """
+
+    change: torch.Tensor
+    seen: torch.Tensor
+
+
+def log_colours(planes: torch.Tensor) -> torch.Tensor:
+    """Red, green and blue in doublings, above the level below which a display shows nothing.
+
+    `log2(level + 16)`: to the eye, and to a lens, light multiplies, so that the same change of exposure is the same step
+    in dark and bright places.
+
+    Args:
+        planes: luma and chroma as the `luma` feature gives them (full-range BT.601), `(..., 3)`.
+
+    Example:
+        >>> import torch
+        >>> log_colours(torch.tensor([[48.0, 0.0, 0.0], [112.0, 0.0, 0.0]])).round().tolist()  # greys 48 and 112
+        [[6.0, 6.0, 6.0], [7.0, 7.0, 7.0]]
+    """
+    luma, blue, red = planes.unbind(-1)
+    colours = torch.stack(
+        [luma + 1.402 * red, luma - 0.344136 * blue - 0.714136 * red, luma + 1.772 * blue], -1
+    )
+    return torch.log2(colours.clamp(0, 255) + _BLACK)
+
+
+def change_along_motion(
+    pictures: torch.Tensor, forward: torch.Tensor, backward: torch.Tensor
+) -> ChangeAlongMotion:
+    """How what is followed changes from every frame to the next: `F[t+1](x + f) - F[t](x)`, summed up with its sign.
+
+    What motion leaves over where the flow is a little off goes both ways within a cell and cancels; a change of
+    light or look does not.
+
+    Args:
+        pictures: `(T, h, w, C)`.
+        forward, backward: flow as the `flow` feature gives it, `(T-1, 2, h, w)`.
+
+    Example:
+        >>> import torch
+        >>> pictures, still = torch.ones(3, 32, 32, 1), torch.zeros(2, 2, 32, 32)
+        >>> pictures[2] += 0.5
+        >>> found = change_along_motion(pictures, still, still)
+        >>> found.change.amax((1, 2, 3)).tolist(), found.seen.min().item()
+        ([0.0, 0.5], 1.0)
+    """
+    height, width = pictures.shape[1:3]
+    side = _CELL * min(height, width)
+    grid = (max(1, round(height / side)), max(1, round(width / side)))
+    changes, shares = [], []
+    for part in pieces(len(forward)):
+        there, back = forward[part], backward[part]
+        after = pictures[part.start + 1 : part.stop + 1].contiguous()
+        visible = visible_mask(there, back)[..., None].float()
+        change = (warp(after, there).reshape(after.shape) - pictures[part]) * visible
+        changes.append(torch.nn.functional.adaptive_avg_pool2d(change.permute(0, 3, 1, 2), grid))
+        shares.append(torch.nn.functional.adaptive_avg_pool2d(visible.permute(0, 3, 1, 2), grid)[:, 0])
+    return ChangeAlongMotion(torch.cat(changes).double(), torch.cat(shares).double())
+
+
+def steady_change(found: ChangeAlongMotion, windows: int) -> float | None:
+    """Root mean square over cells and channels of the change a transition that goes on in one direction.
+
+    In every window the mean of `<c[i], c[j]>` over all pairs of different transitions, which is an unbiased estimate of
+    the square of the mean change: change that comes and goes adds nothing to it, however large. Mean over
+    windows of the roots.
+
+    Args:
+        found: from `change_along_motion`.
+        windows: the clip is cut into so many of equal length; each has at least two transitions.
+
+    Returns:
+        In the pictures' unit a transition; None where nothing is visible twice.
+
+    Example:
+        >>> import torch
+        >>> seen = torch.ones(4, 1, 1)
+        >>> fade, flicker = torch.tensor([2.0, 2.0, 2.0, 2.0]), torch.tensor([2.0, -2.0, 2.0, -2.0])
+        >>> [steady_change(ChangeAlongMotion(c.reshape(4, 1, 1, 1), seen), 1) for c in (fade, flicker)]
+        [2.0, 0.0]
+    """
+    count, channels = found.change.shape[:2]
+    rates = []
+    for place in range(windows):
+        part = slice(place * count // windows, (place + 1) * count // windows)
+        change, seen = found.change[part], found.seen[part]
+        products = change.sum(0).square().sum() - change.square().sum()
+        weight = float(seen.sum(0).square().sum() - seen.square().sum()) * channels
+        if weight > 0:
+            rates.append(math.sqrt(max(0.0, float(products) / weight)))
+    return sum(rates) / len(rates) if rates else None
 
 
 def drift_slope(distance: torch.Tensor, seconds: float) -> float:
@@ -65,10 +186,41 @@ def spikes(differences: torch.Tensor) -> torch.Tensor:
         >>> spikes(torch.tensor([2.0, 2.0, 8.0, 2.0, 2.0])).round(decimals=1).tolist()
         [0.0, 0.0, 1.9, 0.0, 0.0]
     """
-    change = differences.double()
-    padded = torch.nn.functional.pad(change, (2, 2))
-    around = torch.stack([padded[shift : shift + len(change)] for shift in (0, 1, 3, 4)]).amax(0)
-    return torch.log2((change + _STILL_LEVEL) / (around + _STILL_LEVEL)).clamp(min=0)
+    return _spikes(differences.double(), _STILL_LEVEL)
+
+
+def brightness_spikes(found: ChangeAlongMotion) -> torch.Tensor:
+    """How far the step of brightness in every transition stands out, in doublings, float64 `(T-1,)`, >= 0.
+
+    The spikes of the size of the change, cell by cell, mean over what is visible in all five transitions: what happens by
+    itself in one place hides a border there and nowhere else. By chance some cells stand out in every transition, so
+    what counts is by how much this mean exceeds the largest of its two neighbours on either side.
+
+    Args:
+        found: from `change_along_motion` of one channel, log2 of luma.
+
+    Example:
+        >>> import torch
+        >>> change = torch.zeros(5, 1, 2, 2); change[2] = math.log2(1.1)
+        >>> [round(spike, 1) for spike in brightness_spikes(ChangeAlongMotion(change, torch.ones(5, 2, 2))).tolist()]
+        [0.0, 0.0, 5.6, 0.0, 0.0]
+    """
+    size = found.change[:, 0].abs() / found.seen.clamp(min=1e-3)
+    known = -torch.maximum(_around(-found.seen, -1.0), -found.seen)
+    standing_out = (_spikes(size, _STILL_DOUBLINGS) * known).sum((1, 2)) / known.sum((1, 2)).clamp(min=1e-3)
+    return (standing_out - _around(standing_out, 0.0)).clamp(min=0)
+
+
+def _spikes(change: torch.Tensor, still: float) -> torch.Tensor:
+    """Doublings of every value of `(n, ...)` over the largest of the two before and the two after it."""
+    return torch.log2((change + still) / (_around(change, 0.0) + still)).clamp(min=0)
+
+
+def _around(values: torch.Tensor, beyond: float) -> torch.Tensor:
+    """Largest of the two values before and the two after every value of `(n, ...)`; `beyond` where the clip ends."""
+    outside = values.new_full((2, *values.shape[1:]), beyond)
+    padded = torch.cat([outside, values, outside])
+    return torch.stack([padded[shift : shift + len(values)] for shift in (0, 1, 3, 4)]).amax(0)
 
 
 class Seams(NamedTuple):
