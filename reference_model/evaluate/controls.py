@@ -180,17 +180,20 @@ def against_bicubic(pipeline: ReferenceVideoPipeline, count: int) -> list[dict[s
 def restyle(pipeline: ReferenceVideoPipeline, count: int) -> list[dict[str, str]]:
     """Does a style in the refiner's prompt change the style, and is the object still there.
 
-    The refiner is told the same scene in another style; adding a style to a prompt that says "flat" would contradict it.
+    The base is told the whole scene, and the refiner the same with another style: what a prompt leaves open the base may
+    have made otherwise than the scene has it, and what the refiner is told of it would contradict the clip.
     """
     asked = [one for one in balanced(count * 8, 23, kinds=("single",)) if one.scene.style == "flat"][:count]
     rows = []
     for style in ("sepia", "night", "outlined"):
-        prompts = [one.prompt for one in asked]
+        prompts, told = (
+            [
+                describe(replace(one.scene, style=name), random.Random(place), full=True).text
+                for place, one in enumerate(asked)
+            ]
+            for name in ("flat", style)
+        )
         clips = make(pipeline, prompts, refiner_strength=1.0, refiner_prompt=None).frames
-        told = [
-            describe(replace(one.scene, style=style), random.Random(place), full=True).text
-            for place, one in enumerate(asked)
-        ]
         styled = []
         for start in range(0, len(prompts), BATCH):
             part = slice(start, start + BATCH)

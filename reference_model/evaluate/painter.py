@@ -1,10 +1,11 @@
-"""Where the base's faults come from: the painter's error on exact layouts by schedule, and jitter of tracks and paint.
+"""Where the base's faults come from: the painter's error on exact layouts, and what sampled tracks do without paint.
 
     python -m reference_model.evaluate.painter [--weights v2] [--clips 32]
 
-prints two tables. The first gives the painter the exact tracks, so that what differs from truth is its own doing, and
-has medians over clips, since prompts that leave something open make a few clips differ altogether. The second has the probe measure jitter of
-sampled tracks drawn by the renderer of truth, and of the same tracks painted.
+prints three tables. The first gives the painter the exact tracks, so that what differs from truth is its own doing, and
+has medians over clips, since prompts that leave something open make a few clips differ altogether. The second has the
+probe measure jitter of truth, at full size and at the base's, enlarged, of sampled tracks drawn by the renderer of truth,
+and of the same tracks painted; the third has it count the objects of groups in the same clips.
 """
 
 from __future__ import annotations
@@ -18,10 +19,11 @@ from diffusers import EDMEulerScheduler
 from torch import Tensor
 
 from reference_model.evaluate.controls import BATCH, enlarged, frames_of
+from reference_model.evaluate.figures import Share
 from reference_model.evaluate.prompts import Asked, balanced
 from reference_model.pipeline import ReferenceVideoPipeline
 from reference_model.pipeline.release import load_pipeline
-from reference_model.probe import observe
+from reference_model.probe import Observation, observe
 from reference_model.world import frame_times, render, scene_appearance, scene_tracks
 from reference_model.world.attributes import STYLES
 
@@ -76,23 +78,25 @@ def errors(pipeline: ReferenceVideoPipeline, asked: list[Asked], schedule: Sched
 
 
 @torch.no_grad()
-def jitters(pipeline: ReferenceVideoPipeline, asked: list[Asked]) -> dict[str, list[float]]:
-    """Jitter in pixels of truth, of sampled tracks drawn by the renderer of truth, and of the same tracks painted."""
-    rows: dict[str, list[float]] = {"truth": [], "sampled tracks, drawn": [], "sampled tracks, painted": []}
+def drawn_and_painted(pipeline: ReferenceVideoPipeline, asked: list[Asked]) -> dict[str, list[Observation]]:
+    """What the probe sees in truth, in sampled tracks drawn by the renderer of truth, and in the same tracks painted."""
+    rows: dict[str, list[Observation]] = {
+        "truth": [], "truth at the base's size, enlarged": [], "sampled tracks, drawn": [], "sampled tracks, painted": [],
+    }  # fmt: skip
     for start in range(0, len(asked), BATCH):
         part = asked[start : start + BATCH]
         scenes = [one.scene for one in part]
         look = scene_appearance(scenes)
         made = pipeline([one.prompt for one in part], seed=1000 + start, refine=False)
         exact = scene_tracks(scenes, [frame_times(FRAMES)] * len(part))
-        drawn = [
-            render(*tracks, look, 2 * SIZE, 2 * SIZE).mul(255).round().byte()
-            for tracks in (exact, (made.tracks, made.camera))
-        ]
-        for name, clips in zip(rows, (*drawn, enlarged(made.base_frames)), strict=True):
-            rows[name] += [
-                seen.jitter for seen in (observe(frames_of(clip)) for clip in clips) if seen.objects
-            ]
+        truth, small, drawn = (
+            render(*tracks, look, size, size).mul(255).round().byte()
+            for tracks, size in ((exact, 2 * SIZE), (exact, SIZE), ((made.tracks, made.camera), 2 * SIZE))
+        )
+        for name, clips in zip(
+            rows, (truth, enlarged(list(small)), drawn, enlarged(made.base_frames)), strict=True
+        ):
+            rows[name] += [observe(frames_of(clip)) for clip in clips]
     return rows
 
 
@@ -117,8 +121,14 @@ def main() -> None:
         one for one in pool if one.kind == "single" and one.expect.get("motion") not in (None, "bounce")
     ][: chosen.clips]
     print("\n| | mean jitter px | median |\n|---|---|---|")
-    for name, values in jitters(pipeline, smooth).items():
-        print(f"| {name} | {np.mean(values):.3f} | {np.median(values):.3f} |")
+    for name, seen in drawn_and_painted(pipeline, smooth).items():
+        jitter = [one.jitter for one in seen if one.objects]
+        print(f"| {name} | {np.mean(jitter):.3f} | {np.median(jitter):.3f} |")
+    groups = [one for one in pool if one.kind == "group"][: chosen.clips]
+    print("\n| | right number of objects in groups |\n|---|---|")
+    for name, seen in drawn_and_painted(pipeline, groups).items():
+        hits = sum(one.count == ask.expect["count"] for one, ask in zip(seen, groups, strict=True))
+        print(f"| {name} | {Share(hits, len(groups))} |")
 
 
 if __name__ == "__main__":

@@ -43,9 +43,10 @@ class RefinerStage:
     takes the noisy clip's tones for true ones, and a style in the prompt is not heard); steady (weight of the error in
     the change from frame to frame); retold (instead of a draft in another style than the caption's, the draft is what the
     base makes of the caption, and the refiner is told the same scene in another style, stated, as sampling asks it);
-    draft_high (noise on the draft at strength 1); near (weight of what objects cover, over that of the rest); painted (mean
-    and spread of the logarithm of the noise level, at most 2, from which the base paints drafts, and the share of noise that
-    their frames have in common).
+    towards (the styles that scenes are retold in; one that is named twice is drawn twice as often); draft_high (noise on
+    the draft at strength 1); near (weight of what objects cover, over that of the rest); painted (mean and spread of the
+    logarithm of the noise level, at most 2, from which the base paints drafts, and the share of noise that their frames
+    have in common).
     """
 
     def __init__(self, config: Config, device: torch.device) -> None:
@@ -110,7 +111,8 @@ class RefinerStage:
         scenes, captions, text = list(batch.scenes), list(batch.captions), batch.text.clone()
         for row, other in enumerate(restyle):
             if other:
-                styles = [name for name in STYLES if name != scenes[row].style]
+                towards = self.config.settings.get("towards", STYLES)
+                styles = [name for name in towards if name != scenes[row].style]
                 scenes[row] = replace(scenes[row], style=draw.scenes.choice(styles))
                 captions[row] = describe(scenes[row], draw.scenes, full=True).text
                 text[row] = encode_texts(self.encoder, self.tokenizer, [captions[row]], self.device)[0]
