@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import random
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 
 from reference_model.evaluate.__main__ import flicker_of, reduced
 from reference_model.evaluate.ceiling import ceiling
-from reference_model.evaluate.controls import enlarged, guidance
+from reference_model.evaluate.controls import enlarged, frames_of, guidance, restyle
 from reference_model.evaluate.encoders import calibration_error, factor_figures, retrieval
 from reference_model.evaluate.figures import Share, flicker, frechet, sharpness
-from reference_model.evaluate.painter import Schedule, errors
+from reference_model.evaluate.painter import Schedule, drawn_and_painted, errors
 from reference_model.evaluate.prompts import balanced
 from reference_model.pipeline.release import load_pipeline
+from reference_model.probe import observe
+from reference_model.world import render_scenes
+from reference_model.world.parse import expectations, scene_of
 
 
 def test_calibration_error_is_the_gap_of_confidence_and_accuracy() -> None:
@@ -92,6 +98,53 @@ def test_the_painters_error_is_taken_from_truth_and_leaves_the_pipeline_as_it_wa
     assert found.shape == (4,)
     assert float(found.median()) < 0.1 * float(wrong.median())
     assert (pipeline.base_scheduler, pipeline.config.guided_above) == before
+
+
+def test_what_is_drawn_and_painted_is_seen_beside_truth() -> None:
+    asked = balanced(2, 31, kinds=("group",))
+    seen = drawn_and_painted(load_pipeline("v2"), asked)
+    assert list(seen) == [
+        "truth", "truth at the base's size, enlarged", "sampled tracks, drawn", "sampled tracks, painted",
+    ]  # fmt: skip
+    truth = [observe(frames_of(clip)) for clip in render_scenes([one.scene for one in asked], 16, 64, 64)]
+    assert [one.jitter for one in seen["truth"]] == pytest.approx([one.jitter for one in truth], abs=0.02)
+    assert [one.count for one in seen["truth"]] == [one.count for one in truth]
+    jitters = [tuple(one.jitter for one in group) for group in seen.values()]
+    assert len(set(jitters)) == 4
+
+
+class Restyling:
+    """Makes truth of what the base is told, then of what the refiner is told."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, str | None]] = []
+
+    def __call__(
+        self, prompts: list[str], refiner_prompt: list[str] | None = None, **settings: object
+    ) -> SimpleNamespace:
+        assert settings["refiner_strength"] == 1.0
+        final = refiner_prompt or prompts
+        self.told += zip(prompts, refiner_prompt or [None] * len(prompts), strict=True)
+        scenes = [scene_of(expectations(text), random.Random(0)) for text in final]
+        clips = list(render_scenes(scenes, 16, 64, 64))
+        return SimpleNamespace(frames=clips, base_frames=clips)
+
+
+def test_a_style_is_asked_of_the_scene_that_the_base_was_told() -> None:
+    model = Restyling()
+    rows = restyle(model, 2)  # type: ignore[arg-type]
+    assert [row["style"] for row in rows] == ["sepia", "night", "outlined"]
+    assert all(str(row["before"]).startswith("0.00") for row in rows)
+    assert all(str(row["after"]).startswith("1.00") for row in rows)
+    assert all(str(row["object_kept"]).startswith("1.00") for row in rows)
+    styled = [pair for pair in model.told if pair[1] is not None]
+    assert len(styled) == 6
+    for before, after in styled:
+        one, other = (scene_of(expectations(text), random.Random(0)) for text in (before, after))
+        assert one.style == "flat"
+        assert other.style != "flat"
+        assert one.background == other.background
+        assert [item.shape for item in one.objects] == [item.shape for item in other.objects]
 
 
 def test_gains_of_guidance_are_over_the_same_clips_without_it() -> None:
