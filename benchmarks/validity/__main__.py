@@ -18,9 +18,10 @@ from benchmarks.validity.alignment import alignment
 from benchmarks.validity.check import worse
 from benchmarks.validity.clips import study_clips, world_clips, world_prompts
 from benchmarks.validity.defects import OWN_METRIC, benign_noise, responses
-from benchmarks.validity.figures import draw_agreement, draw_responses, draw_sets
+from benchmarks.validity.figures import draw_agreement, draw_prompts, draw_responses, draw_sets
 from benchmarks.validity.page import render
 from benchmarks.validity.people import RATINGS, agreement
+from benchmarks.validity.prompts import prompt_responses
 from benchmarks.validity.scoring import Scorer
 from benchmarks.validity.sets import set_responses
 from evalkit.errors import EvalkitError, MissingExtra, MissingWeights
@@ -29,10 +30,11 @@ from evalkit.metrics.registry import is_set_metric, load_metric, metric_specs
 from evalkit.metrics.spec import ClipMetric
 from evalkit.runs.environment import environment
 from evalkit.runs.files import atomic_path
+from evalkit.suites import load_suite
 from evalkit.video import Video
 
 DATA = Path(os.environ.get("EVALKIT_DATA", Path(__file__).parents[3] / "shared" / "data"))
-PARTS = ("real", "world", "benign", "alignment", "sets", "people", "slice")
+PARTS = ("real", "world", "benign", "alignment", "prompts", "sets", "people", "slice")
 SLICE = ("flicker_gain", "teleport", "vanish", "blur_burst")
 # What only needs the pixels; the rest asks for prompts, files or the time a model took.
 _GROUPS = ("temporal.", "visual.", "motion.", "vbench.temporal_flickering")
@@ -91,6 +93,7 @@ def main(arguments: list[str] | None = None) -> int:
             return error.exit_code
     draw_responses(summary.get("defects", []), options.out / "figures")
     draw_sets(summary.get("sets", []), options.out / "figures")
+    draw_prompts(summary.get("prompts", []), options.out / "figures")
     if summary.get("people"):
         draw_agreement(summary["people"], options.out / "figures")
     (options.out / "index.md").write_text(render(summary), encoding="utf-8")
@@ -107,7 +110,9 @@ def _measure(part: str, options: argparse.Namespace) -> Iterator[dict[str, Any]]
     specs, stamp = metric_specs(), _stamp()
     for result in _results(part, options, scorer, about):
         named = {
-            item["metric"] for name in ("defects", "people", "slice", "sets") for item in result.get(name, [])
+            item["metric"].partition(":")[0]
+            for name in ("defects", "people", "slice", "sets", "prompts")
+            for item in result.get(name, [])
         }
         spent = {"encoders": scorer.encoders, "cpu_seconds": round(time.process_time() - started)} | stamp
         if "defects" in result:
@@ -162,6 +167,18 @@ def _results(
                 yield {"benign": tables}
     elif part == "alignment":
         yield {"alignment": [item.to_dict() for item in alignment()]}
+    elif part == "prompts":
+        suite = load_suite("core").prompts
+        shown = world_clips(suite, seed=0, side=_WORLD_SIDE)
+        found = []
+        for response in prompt_responses(suite, shown):
+            found.append(response.to_dict())
+            print(
+                f"prompts {response.metric:<40} monotone {response.monotone:+.2f} auc {response.auc:.2f}",
+                file=sys.stderr,
+                flush=True,
+            )
+            yield {"prompts": list(found)}
     elif part == "sets":
         sets: dict[str, Any] = {}
         prompts = world_prompts(options.set_prompts)

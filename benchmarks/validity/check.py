@@ -51,6 +51,10 @@ def _pairs(new: Summary, record: Summary) -> Iterator[tuple[str, float, float, f
         if (before := sets.get((item["metric"], item["defect"]))) is not None:
             title = f"sets {item['defect']} {item['metric']} monotone"
             yield title, item["monotone"], before["monotone"], before["interval"][0]
+    prompts = {item["metric"]: item for item in record.get("prompts", [])}
+    for item in new.get("prompts", []):
+        if (before := prompts.get(item["metric"])) is not None:
+            yield f"prompts {item['metric']} auc", item["auc"], before["auc"], before["interval"][0]
     people = {(item["metric"], item["rating"]): item for item in record.get("people", [])}
     for item in new.get("people", []):
         if (before := people.get((item["metric"], item["rating"]))) is not None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,64 +17,79 @@ mpl.use("svg")
 mpl.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "evalkit", "font.size": 9})
 
 from matplotlib import pyplot as plt  # noqa: E402  (the backend must be chosen first)
+from matplotlib.axes import Axes  # noqa: E402
 
-__all__ = ["draw_agreement", "draw_responses", "draw_sets"]
+__all__ = ["draw_agreement", "draw_prompts", "draw_responses", "draw_sets"]
 
 _SIZE = (4.8, 3.0)
 
 
 def draw_responses(responses: Sequence[Mapping[str, Any]], folder: Path) -> list[Path]:
     """Draw `METRIC.svg` for every metric that has a defect of its own; rendered clips dashed."""
-    folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for name in dict.fromkeys(response["metric"] for response in responses):
-        spec = load_metric(name).spec
-        figure, axes = plt.subplots(figsize=_SIZE, layout="constrained")
         mine = [response for response in responses if response["metric"] == name]
         colours = {
             defect: f"C{place}" for place, defect in enumerate(dict.fromkeys(r["defect"] for r in mine))
         }
-        for response in mine:
-            world = response["source"] == "world"
-            axes.plot(
-                [0, *STRENGTHS],
-                response["medians"],
-                marker="o",
-                markersize=3,
-                color=colours[response["defect"]],
-                linestyle="--" if world else "-",
-                label=response["defect"] + (", rendered" if world else ""),
-            )
-        axes.set_xlabel("strength of the defect")
-        axes.set_ylabel(f"{spec.title} ({spec.unit})" if spec.unit else spec.title)
-        axes.legend(frameon=False, fontsize=7)
-        axes.spines[["top", "right"]].set_visible(False)
-        path = folder / f"{name}.svg"
-        figure.savefig(path, metadata={"Date": None})
-        plt.close(figure)
+        with _course(folder, name, "strength of the defect") as (axes, path):
+            for response in mine:
+                world = response["source"] == "world"
+                _line(
+                    axes,
+                    response["medians"],
+                    response["defect"] + (", rendered" if world else ""),
+                    color=colours[response["defect"]],
+                    linestyle="--" if world else "-",
+                )
         paths.append(path)
     return paths
 
 
 def draw_sets(responses: Sequence[Mapping[str, Any]], folder: Path) -> list[Path]:
     """Draw `METRIC.svg` for every set metric, with the re-encoded clean set as a line."""
-    folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for response in responses:
-        spec = load_metric(response["metric"]).spec
-        figure, axes = plt.subplots(figsize=_SIZE, layout="constrained")
-        label = f"{response['defect']}, {response['clips']} rendered clips"
-        axes.plot([0, *STRENGTHS], response["values"], marker="o", markersize=3, label=label)
-        axes.axhline(response["harmless"], color="gray", linewidth=0.8, label="clean, re-encoded at crf 18")
-        axes.set_xlabel("strength of the defect")
-        axes.set_ylabel(f"{spec.title} ({spec.unit})" if spec.unit else spec.title)
-        axes.legend(frameon=False, fontsize=7)
-        axes.spines[["top", "right"]].set_visible(False)
-        path = folder / f"{response['metric']}.svg"
-        figure.savefig(path, metadata={"Date": None})
-        plt.close(figure)
+        with _course(folder, response["metric"], "strength of the defect") as (axes, path):
+            _line(axes, response["values"], f"{response['defect']}, {response['clips']} rendered clips")
+            axes.axhline(
+                response["harmless"], color="gray", linewidth=0.8, label="clean, re-encoded at crf 18"
+            )
         paths.append(path)
     return paths
+
+
+def draw_prompts(responses: Sequence[Mapping[str, Any]], folder: Path) -> list[Path]:
+    """Draw `METRIC.svg` for every metric of the prompt; a line for each of its variants."""
+    paths = []
+    for name in dict.fromkeys(response["metric"].partition(":")[0] for response in responses):
+        with _course(folder, name, "share of clips judged by another prompt") as (axes, path):
+            for response in responses:
+                own, _, variant = response["metric"].partition(":")
+                if own == name:
+                    label = f"another prompt, {response['clips']} rendered clips"
+                    _line(axes, response["values"], f"{label}, {variant}" if variant else label)
+        paths.append(path)
+    return paths
+
+
+@contextmanager
+def _course(folder: Path, metric: str, along: str) -> Iterator[tuple[Axes, Path]]:
+    """Axes of a metric over strength, saved as `METRIC.svg` at the end."""
+    folder.mkdir(parents=True, exist_ok=True)
+    spec, path = load_metric(metric).spec, folder / f"{metric}.svg"
+    figure, axes = plt.subplots(figsize=_SIZE, layout="constrained")
+    yield axes, path
+    axes.set_xlabel(along)
+    axes.set_ylabel(f"{spec.title} ({spec.unit})" if spec.unit else spec.title)
+    axes.legend(frameon=False, fontsize=7)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, metadata={"Date": None})
+    plt.close(figure)
+
+
+def _line(axes: Axes, values: Sequence[float], label: str, **style: Any) -> None:
+    axes.plot([0, *STRENGTHS], values, marker="o", markersize=3, label=label, **style)
 
 
 def draw_agreement(agreements: Sequence[Mapping[str, Any]], folder: Path) -> list[Path]:

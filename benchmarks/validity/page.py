@@ -68,6 +68,8 @@ def render(summary: Mapping[str, Any]) -> str:
         lines += _benign(summary["benign"], summary["about"]["benign"]["names"])
     if summary.get("alignment"):
         lines += _alignment(summary["alignment"])
+    if summary.get("prompts"):
+        lines += _prompts(summary["prompts"])
     if summary.get("sets"):
         lines += _sets(summary["sets"])
     if summary.get("people"):
@@ -219,6 +221,39 @@ def _alignment(tasks: Sequence[Mapping[str, Any]]) -> Iterator[str]:
             f"{item['chance']:.2g} | {_number(item['bar'])} |"
         )
     yield ""
+
+
+def _prompts(responses: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    yield from (
+        "## Metrics of the prompt",
+        "",
+        (
+            "Rendered clips of the core suite, which show what their prompts say. The strength is the share of clips that "
+            "are judged by another prompt of the suite, one that promises something else of the metric's own kind. *own*, "
+            "*middle*, *other*: means with none, the middle share and all of them judged so. *told apart*: chance that a clip "
+            "scores better by its own prompt than another clip by a wrong one, with its 95% interval (clips resampled). "
+            "**Bold**: below .95."
+        ),
+        "",
+        "| metric | clips | own | middle | other | monotone | told apart | 95% |",
+        "|---|---|---|---|---|---|---|---|",
+    )
+    for item in responses:
+        values, (low, high) = item["values"], item["interval"]
+        yield (
+            f"| `{item['metric']}` | {item['clips']} | {values[0]:.3g} | {values[3]:.3g} | {values[-1]:.3g} | "
+            f"{_barred(item['monotone'], 0.95, '+.2f')} | {_barred(item['auc'], 0.95)} | {low:.2f} to {high:.2f} |"
+        )
+    yield from (
+        "",
+        (
+            "What goes by an encoder of photographs (`conse`, the default of retrieval) hardly tells flat shapes apart; "
+            "`encoder=world` does, and is for clips of the reference world alone."
+        ),
+        "",
+    )
+    for name in dict.fromkeys(item["metric"].partition(":")[0] for item in responses):
+        yield from (f"![{name}](figures/{name}.svg)", "")
 
 
 def _sets(responses: Sequence[Mapping[str, Any]]) -> Iterator[str]:

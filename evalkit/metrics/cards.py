@@ -48,7 +48,8 @@ def card(name: str, metric: type, figure: str | None = None) -> str:
     Args:
         name: its id.
         metric: its class.
-        figure: address of a picture of its behaviour under its own defect, relative to the page.
+        figure: address of a picture of its behaviour under its own defect, relative to the page; "" where the study
+            made none, None where nobody asked.
     """
     spec: MetricSpec = metric.spec  # type: ignore[attr-defined]
     facts = [
@@ -75,6 +76,13 @@ def card(name: str, metric: type, figure: str | None = None) -> str:
         lines += ["", f"Set them as `--metrics {name}:{example}`.", ""]
     if figure:
         lines += ["## Behaviour under its own defect", "", f"![{spec.title} against strength]({figure})", ""]
+    elif figure is not None:
+        lines += [
+            "## Behaviour under its own defect",
+            "",
+            "No figure: the validity study has no defect for it, or lacked its weights or another program's values.",
+            "",
+        ]
     lines += ["## Limits", "", spec.limits or "None known.", ""]
     if spec.citation:
         lines += ["## Source", "", f"{spec.citation}.", ""]
@@ -92,7 +100,9 @@ def write_cards(folder: Path, figures: Path | None = None) -> list[Path]:
     written, groups = [], dict[str, list[str]]()
     for name, metric in METRICS.working():
         picture = figures / f"{name}.svg" if figures else None
-        address = Path(os.path.relpath(picture, folder)).as_posix() if picture and picture.is_file() else None
+        address = None if picture is None else ""
+        if picture and picture.is_file():
+            address = Path(os.path.relpath(picture, folder)).as_posix()
         path = folder / f"{name}.md"
         path.write_text(card(name, metric, address), encoding="utf-8")
         written.append(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +16,15 @@ from benchmarks.validity.alignment import order_prompts, side_prompts, swap_orde
 from benchmarks.validity.check import outdated, worse
 from benchmarks.validity.clips import longest_shot, world_clips, world_prompts
 from benchmarks.validity.defects import ALSO, OWN_METRIC, Response, benign_noise, responses
-from benchmarks.validity.figures import draw_agreement, draw_responses, draw_sets
+from benchmarks.validity.figures import draw_agreement, draw_prompts, draw_responses, draw_sets
 from benchmarks.validity.page import render
 from benchmarks.validity.people import Agreement, _correlate
+from benchmarks.validity.prompts import PROMPT_METRICS, other_prompt, prompt_responses
 from benchmarks.validity.scoring import Scorer, auc, marked, reduced, temporal_iou
 from benchmarks.validity.sets import OWN_SET_METRIC, scrambled, set_responses, spoilt
 from evalkit.errors import EvalkitError
 from evalkit.metrics.registry import METRICS
+from evalkit.suites import load_suite
 from evalkit.testing.defects import DEFECTS, STRENGTHS
 from tests.metrics.clips import make_clip, moving_texture
 
@@ -151,6 +154,43 @@ def test_a_set_gets_worse_as_its_clips_become_one(tmp_path):
     assert "| `set.kvd` | collapse |" in page
     worst = [rows[0] | {"monotone": -1.0, "interval": [0.9, 1.0]}]
     assert worse({"sets": worst}, {"sets": [rows[0] | {"monotone": 1.0, "interval": [0.9, 1.0]}]})
+
+
+def test_another_prompt_promises_something_else_of_the_same_kind():
+    prompts = load_suite("core").prompts
+    for metric, attribute in (("colour", "colour"), ("relation", "relation"), ("temporal_order", "events")):
+        assert f"alignment.{metric}" in PROMPT_METRICS
+        places = [place for place, prompt in enumerate(prompts) if attribute in prompt.expect]
+        for place in places:
+            other = other_prompt(prompts, place, (attribute,))
+            assert other is not None
+            assert other.expect[attribute] != prompts[place].expect[attribute]
+    assert other_prompt(prompts, 0, ("no such attribute",)) is None
+
+
+def test_metrics_of_the_prompt_fall_under_other_prompts(tmp_path):
+    prompts = [prompt for prompt in load_suite("core").prompts if prompt.category == "colour"][:6]
+    clips = world_clips(prompts, seed=0, side=48, frames=8)
+    names = ["alignment.colour", "alignment.world", "alignment.retrieval:encoder=world"]
+    found = {item.metric: item for item in prompt_responses(prompts, clips, names)}
+    assert list(found) == names
+    colour = found["alignment.colour"]
+    assert (colour.values[0], colour.values[-1], colour.monotone, colour.auc) == (1.0, 0.0, 1.0, 1.0)
+    # Every fifth of the clips is judged by another prompt: the mean falls by what these lose, and never rises.
+    assert all(item.clips == 6 and item.values[0] > item.values[-1] for item in found.values())
+    assert all(later <= before for before, later in pairwise(colour.values))
+    rows = [item.to_dict() for item in found.values()]
+    assert {path.name for path in draw_prompts(rows, tmp_path)} == {
+        "alignment.colour.svg",
+        "alignment.world.svg",
+        "alignment.retrieval.svg",
+    }
+    page = render({"about": {"prompts": {"cpu_seconds": 1.0}}, "prompts": rows})
+    assert "| `alignment.colour` | 6 | 1 |" in page
+    worst = [rows[0] | {"auc": 0.5}]
+    assert worse({"prompts": worst}, {"prompts": rows}) == [
+        "prompts alignment.colour auc: 0.500, on record 1.000 (95% down to 1.000)"
+    ]
 
 
 def test_scrambled_tiles_are_the_same_tiles_in_every_frame():
