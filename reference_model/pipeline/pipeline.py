@@ -15,7 +15,7 @@ from reference_model.diffusion import clip_noise, denormals_flushed
 from reference_model.layout import draw_layout
 from reference_model.pipeline.modules import PainterModel, RefinerModel, TextModel, TracksModel
 from reference_model.pipeline.windows import blended
-from reference_model.strength import DRAFT_HIGH, draft_sigma, enlarge
+from reference_model.strength import draft_sigma, enlarge
 from reference_model.tracks import FEATURES, resample
 from reference_model.world.attributes import CAMERAS, STYLES
 from reference_model.world.render import SLOTS
@@ -43,11 +43,11 @@ class ReferenceVideoPipeline(DiffusionPipeline):  # type: ignore[misc]
     The base is a cascade: `tracks` plans where objects and camera are, `base` paints small frames over that plan. The
     `refiner` noises the enlarged base clip and refines it at full size, steered by its own prompt.
 
-    Three settings of sampling belong to a version as its weights do. `shared_noise`: the share of the noise that all frames
+    Two settings of sampling belong to a version as its weights do. `shared_noise`: the share of the noise that all frames
     of a clip have in common; with 1 frames agree on what the prompt leaves open. `guided_above`: the painter's noise level
     above which guidance acts (Kynkaanniemi et al., "Limited Interval", arXiv:2404.07724): what a clip shows is settled
     there, and below guidance only exaggerates outlines and colours. What a negative prompt names may be settled later, so
-    where there is one guidance acts down to `NEGATED_ABOVE`. `draft_high`: the noise on the draft at refiner strength 1.
+    where there is one guidance acts down to `NEGATED_ABOVE`.
     """
 
     model_cpu_offload_seq = "text_encoder->tracks->base->refiner"
@@ -64,7 +64,6 @@ class ReferenceVideoPipeline(DiffusionPipeline):  # type: ignore[misc]
         refiner_scheduler: EDMEulerScheduler,
         shared_noise: float = 0.5,
         guided_above: float = 0.0,
-        draft_high: float = DRAFT_HIGH,
     ) -> None:
         super().__init__()
         self.register_modules(
@@ -76,7 +75,7 @@ class ReferenceVideoPipeline(DiffusionPipeline):  # type: ignore[misc]
             base_scheduler=base_scheduler,
             refiner_scheduler=refiner_scheduler,
         )
-        self.register_to_config(shared_noise=shared_noise, guided_above=guided_above, draft_high=draft_high)
+        self.register_to_config(shared_noise=shared_noise, guided_above=guided_above)
 
     @denormals_flushed()
     @torch.no_grad()
@@ -252,7 +251,7 @@ class ReferenceVideoPipeline(DiffusionPipeline):  # type: ignore[misc]
         generators: list[torch.Generator],
     ) -> Tensor:
         """Refined clips, of the shape of `draft` (B, T, 3, H, W)."""
-        level = draft_sigma(strength, self.config.draft_high)
+        level = draft_sigma(strength)
         scheduler = EDMEulerScheduler.from_config(self.refiner_scheduler.config)
         scheduler.set_timesteps(steps)
         grain = [

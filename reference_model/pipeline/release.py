@@ -17,7 +17,7 @@ from reference_model.release import VERSIONS, WEIGHTS, check, digests, manifest
 from reference_model.strength import PAINTER_SIGMAS, REFINER_SIGMAS
 from reference_model.text import Tokenizer
 
-SHARED_NOISE, GUIDED_ABOVE, DRAFT_HIGH = 1.0, 15.0, 0.15
+SHARED_NOISE, GUIDED_ABOVE = 1.0, 15.0
 """Settings of sampling that new versions are released with (see `ReferenceVideoPipeline`)."""
 
 
@@ -73,7 +73,6 @@ def build(text: Path, tracks: Path, base: Path, refiner: Path | None) -> Referen
         ),
         shared_noise=SHARED_NOISE,
         guided_above=GUIDED_ABOVE,
-        draft_high=DRAFT_HIGH,
     )
 
 

@@ -20,10 +20,9 @@ FRAMES = 16
 
 
 class Batch(NamedTuple):
-    """Scenes, their captions, exact tracks (objects, camera, phase) at the drawn times, and text summaries."""
+    """Scenes, their exact tracks (objects, camera, phase) at the drawn times, and text summaries."""
 
     scenes: list[Scene]
-    captions: Sequence[str]
     objects: Tensor
     camera: Tensor
     phase: Tensor
@@ -53,7 +52,7 @@ def batch_of(
     """A batch of given scenes and captions."""
     objects, camera = (part.to(device) for part in scene_tracks(scenes, times))
     phase = torch.tensor([scene.phase for scene in scenes], device=device)
-    return Batch(scenes, texts, objects, camera, phase, encode_texts(encoder, tokenizer, texts, device))
+    return Batch(scenes, objects, camera, phase, encode_texts(encoder, tokenizer, texts, device))
 
 
 def draw_batch(

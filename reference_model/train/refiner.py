@@ -14,12 +14,12 @@ from torch.nn import functional as F
 from reference_model.diffusion import clip_noise, draw_sigma, karras_sigmas, sample_euler
 from reference_model.layout import draw_layout
 from reference_model.networks import Painter, Refiner, mixing
-from reference_model.strength import DRAFT_HIGH, REFINER_SIGMAS, draft_sigma, enlarge
+from reference_model.strength import DRAFT_HIGH, DRAFT_LOW, REFINER_SIGMAS, draft_sigma, enlarge
 from reference_model.text import Tokenizer
-from reference_model.train.data import encode_texts, load_text_encoder, training_pair
+from reference_model.train.data import load_text_encoder, training_pair
 from reference_model.train.loop import Config, Draw
 from reference_model.train.pixels import FRAMES, Batch, batch_of, draw_batch, save_sheet
-from reference_model.world import describe, frame_times
+from reference_model.world import frame_times
 from reference_model.world.attributes import STYLES
 
 SIGMA = (-0.6, 1.3)
@@ -29,7 +29,6 @@ SIZE = 64
 RESTYLE = (0.25, 0.35, 0.15)
 """From the first, a level of draft noise, on, the second is the share of drafts in another style than the caption's, so
 that strong refining can restyle; the third is the weight of such clips in the loss."""
-PAINTED = (-0.5, 0.7, 0.5)
 SOFTNESS = 0.05
 """Errors well above this, in units of the expected error, count linearly."""
 
@@ -41,12 +40,7 @@ class RefinerStage:
     base's stage; restyle (as `RESTYLE`); from_draft (noise level from which the noisy clip is the noised draft, where
     sampling starts, and not noised truth: a mean over pixels sees through any noise, so a network trained on truth alone
     takes the noisy clip's tones for true ones, and a style in the prompt is not heard); steady (weight of the error in
-    the change from frame to frame); retold (instead of a draft in another style than the caption's, the draft is what the
-    base makes of the caption, and the refiner is told the same scene in another style, stated, as sampling asks it);
-    towards (the styles that scenes are retold in; one that is named twice is drawn twice as often); draft_high (noise on
-    the draft at strength 1); near (weight of what objects cover, over that of the rest); painted (mean and spread of the
-    logarithm of the noise level, at most 2, from which the base paints drafts, and the share of noise that their frames
-    have in common).
+    the change from frame to frame).
     """
 
     def __init__(self, config: Config, device: torch.device) -> None:
@@ -73,15 +67,10 @@ class RefinerStage:
         )
         clean = batch.frames(height, width)
         strength = torch.rand(len(clean), generator=draw.noise)
-        level = draft_sigma(strength, float(self.config.settings.get("draft_high", DRAFT_HIGH)))
+        level = DRAFT_LOW * (DRAFT_HIGH / DRAFT_LOW) ** strength
         above, portion, importance = self.config.settings.get("restyle", RESTYLE)
         restyle = [float(value) > above and draw.scenes.random() < portion for value in level]
-        if self.config.settings.get("retold"):
-            plain = self.draft(batch, [False] * len(restyle), height, width, draw)
-            batch = self.retold(batch, restyle, draw)
-            clean = batch.frames(height, width)
-        else:
-            plain = self.draft(batch, restyle, height, width, draw)
+        plain = self.draft(batch, restyle, height, width, draw)
         shared = float(self.config.settings.get("shared", 0.5))
         draft = plain + clip_noise(plain.shape, draw.noise, shared).to(self.device) * level.view(
             -1, 1, 1, 1, 1
@@ -95,8 +84,9 @@ class RefinerStage:
         )
         made = module.denoise(noisy, sigma, draft, level.to(self.device), batch.text)
         error = (made - clean) / mixing(sigma, level.to(self.device)).out
-        layout = draw_layout(batch.objects, batch.camera, batch.phase, height, width)
-        weight = 1 + float(self.config.settings.get("near", 2.0)) * layout.near.sum(2, keepdim=True)
+        weight = 1 + 2 * draw_layout(batch.objects, batch.camera, batch.phase, height, width).near.sum(
+            2, keepdim=True
+        )
         # A draft in another style is wrong by far more than `mixing` expects; it must not drown the rest.
         share = torch.tensor([importance if other else 1.0 for other in restyle], device=self.device)
         weight = weight * share.view(-1, 1, 1, 1, 1)
@@ -106,18 +96,6 @@ class RefinerStage:
             loss = loss + steady * (robust(error[:, 1:] - error[:, :-1]) * weight[:, 1:]).mean()
         return loss
 
-    def retold(self, batch: Batch, restyle: list[bool], draw: Draw) -> Batch:
-        """The batch with another style, said in words, where `restyle`."""
-        scenes, captions, text = list(batch.scenes), list(batch.captions), batch.text.clone()
-        for row, other in enumerate(restyle):
-            if other:
-                towards = self.config.settings.get("towards", STYLES)
-                styles = [name for name in towards if name != scenes[row].style]
-                scenes[row] = replace(scenes[row], style=draw.scenes.choice(styles))
-                captions[row] = describe(scenes[row], draw.scenes, full=True).text
-                text[row] = encode_texts(self.encoder, self.tokenizer, [captions[row]], self.device)[0]
-        return batch._replace(scenes=scenes, captions=captions, text=text)
-
     @torch.no_grad()
     def draft(self, batch: Batch, restyle: list[bool], height: int, width: int, draw: Draw) -> Tensor:
         """Small clips with the base's or simulated faults, enlarged; where `restyle`, in another style."""
@@ -126,11 +104,10 @@ class RefinerStage:
             for scene, other in zip(batch.scenes, restyle, strict=True)
         ]
         small = batch._replace(scenes=scenes).frames(height // 2, width // 2)
-        mean, spread, shared = self.config.settings.get("painted", PAINTED)
-        noise = clip_noise(small.shape, draw.noise, shared).to(self.device)
+        noise = clip_noise(small.shape, draw.noise).to(self.device)
         painted = torch.tensor([not other and draw.scenes.random() < 0.5 for other in restyle])
         if bool(painted.any()):
-            sigma = draw_sigma(len(small), mean, spread, draw.noise).clamp(0.1, 2.0).to(self.device)
+            sigma = draw_sigma(len(small), -0.5, 0.7, draw.noise).clamp(0.1, 2.0).to(self.device)
             layout = draw_layout(batch.objects, batch.camera, batch.phase, height // 2, width // 2)
             noisy = small + noise * sigma.view(-1, 1, 1, 1, 1)
             made = self.painter.denoise(noisy, sigma, self.painter.plan(layout, batch.text), batch.text)

@@ -10,19 +10,17 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from reference_model.diffusion import scales
 from reference_model.text import Tokenizer
 from reference_model.tracks import FEATURES, KNOTS, TrackNetwork
-from reference_model.train.base import BaseStage, paint_losses
+from reference_model.train.base import BaseStage
 from reference_model.train.encoders import EncodersStage
 from reference_model.train.frames import FramesStage
 from reference_model.train.loop import Config, Draw, Stage, learning_rate, train
-from reference_model.train.pixels import Batch, batch_of, draw_batch
+from reference_model.train.pixels import Batch
 from reference_model.train.refiner import RefinerStage
 from reference_model.train.text import TextStage, caption_from, grounding_losses
 from reference_model.train.tracks import TracksStage, apart_errors
-from reference_model.world import Caption, SceneOptions, sample_scene
-from reference_model.world.attributes import COLOURS, HELD_OUT_PAIRS, SHAPES
+from reference_model.world import Caption
 
 CONFIGS = Path(__file__).parents[2] / "reference_model" / "configs"
 CPU = torch.device("cpu")
@@ -69,11 +67,11 @@ def stage_of(name: str, weights: dict[str, str]) -> tuple[Config, Stage]:
     if name in ("tracks", "tracks-together"):
         config = config_of(name, text=weights["text"], pool=20, width=16, depth=1)
         return config, quiet(TracksStage(config, CPU))
-    if name in ("base", "base-tinted"):
-        config = config_of(name, text=weights["text"], width=8)
+    if name == "base":
+        config = config_of("base", text=weights["text"], width=8)
         return config, quiet(BaseStage(config, CPU))
-    if name in ("refiner", "refiner-retold"):
-        config = config_of(name, **weights, width=8, base_width=8)
+    if name == "refiner":
+        config = config_of("refiner", **weights, width=8, base_width=8)
         return config, quiet(RefinerStage(config, CPU))
     if name == "frames":
         config = config_of("frames")
@@ -85,8 +83,7 @@ def stage_of(name: str, weights: dict[str, str]) -> tuple[Config, Stage]:
 @pytest.mark.parametrize(
     "name",
     [
-        "text", "text-directed", "tracks", "tracks-together", "base", "base-tinted", "refiner", "refiner-retold",
-        "frames", "encoders",
+        "text", "text-directed", "tracks", "tracks-together", "base", "refiner", "frames", "encoders",
     ],
 )  # fmt: skip
 def test_a_resumed_run_equals_an_undisturbed_one(name: str, weights: dict[str, str], tmp_path: Path) -> None:
@@ -140,51 +137,6 @@ def test_order_is_asked_of_the_objects_that_such_captions_have() -> None:
     assert float(three) == pytest.approx((2 * math.log(11) + 9.0) / 3, rel=1e-3)
 
 
-def test_tinted_summaries_move_towards_another_colour_of_what_stands_alone(weights: dict[str, str]) -> None:
-    stage = BaseStage(config_of("base", text=weights["text"], width=8), CPU)
-    texts = ["a red star falls", "a star falls", "two red stars"]
-    scene = sample_scene(Draw.of(0, 0).scenes, SceneOptions(kinds=("single",)))
-    one = replace(scene, objects=(replace(scene.objects[0], colour="red"),))
-    scenes = [one, one, replace(one, objects=one.objects * 2)]
-    batch = batch_of(scenes, texts, [[0.0]] * 3, stage.encoder, stage.tokenizer, CPU)
-    moved = stage.tint(batch, batch.text, 0.5, Draw.of(0, 0)) - batch.text
-    assert torch.equal(moved[1:], torch.zeros_like(moved[1:]))
-    assert torch.equal(moved[0, 1:], torch.zeros_like(moved[0, 1:]))
-    ways = {name: vector - stage.tints["red"] for name, vector in stage.tints.items() if name != "red"}
-    shares = {name: float(moved[0, 0] @ way / (way @ way)) for name, way in ways.items()}
-    found = [name for name, way in ways.items() if torch.allclose(moved[0, 0], shares[name] * way, atol=1e-6)]
-    assert len(found) == 1
-    assert 0 < shares[found[0]] <= 0.5
-
-
-def test_a_colours_tint_is_what_it_adds_to_summaries(
-    weights: dict[str, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked: list[str] = []
-
-    def encode(encoder: object, tokenizer: object, texts: list[str], device: object) -> torch.Tensor:
-        asked.extend(texts)
-        colours = [
-            next(n for n, (name, phrases) in enumerate(COLOURS.items()) if phrases[0] in t.split())
-            for t in texts
-        ]
-        shapes = [
-            next(n for n, phrases in enumerate(SHAPES.values()) if phrases[0] in t.split()) for t in texts
-        ]
-        added = torch.stack([torch.tensor(colours) * 1.0, torch.tensor(shapes) * 10.0], 1)
-        return added[:, None]
-
-    monkeypatch.setattr("reference_model.train.base.encode_texts", encode)
-    tints = BaseStage(config_of("base", text=weights["text"], width=8), CPU).tints
-    steps = [tints[name] - tints[next(iter(COLOURS))] for name in COLOURS]
-    torch.testing.assert_close(
-        torch.stack(steps), torch.tensor([[float(n), 0.0] for n in range(len(COLOURS))]), atol=0.02, rtol=0
-    )
-    held_out = {f"a {COLOURS[c][0]} {SHAPES[s][0]}" for c, s in HELD_OUT_PAIRS}
-    assert not held_out & set(asked)
-    assert len(asked) == len(COLOURS) * len(SHAPES) - len(HELD_OUT_PAIRS)
-
-
 def test_tracks_that_are_wrong_alike_are_not_apart() -> None:
     network = TrackNetwork(width=16, depth=1)
     network.codec.spread.fill_(2.0)
@@ -197,53 +149,6 @@ def test_tracks_that_are_wrong_alike_are_not_apart() -> None:
     one_off[:, 0, 2 + 2 * KNOTS :] = 7.0  # radius and angle are no place
     # One pair of one; two pairs of three; no pair.
     torch.testing.assert_close(apart_errors(network, clean, one_off), torch.tensor([0.25, 2 * 0.25 / 3, 0.0]))
-
-
-class Painting(torch.nn.Module):
-    """A painter whose raw output is the given error more than what truth asks for."""
-
-    def __init__(self, clean: torch.Tensor, sigma: torch.Tensor, error: torch.Tensor) -> None:
-        super().__init__()
-        self.clean, self.by, self.error = clean, scales(sigma, 0.5, 5), error
-
-    def plan(self, layout: object, text: torch.Tensor) -> torch.Tensor:
-        self.text = text
-        return text
-
-    def forward(self, x: torch.Tensor, *rest: torch.Tensor) -> torch.Tensor:
-        return (self.clean - self.by.skip * x / self.by.into) / self.by.out + self.error
-
-
-def test_the_painter_is_held_to_the_change_between_frames(weights: dict[str, str]) -> None:
-    stage = BaseStage(config_of("base", text=weights["text"], width=8), CPU)
-    draw = Draw.of(0, 0)
-    batch = draw_batch(draw.scenes, 2, 2, 1.0, stage.encoder, stage.tokenizer, CPU)
-    clean, sigma = batch.frames(8, 8), torch.ones(2)
-
-    def losses(tones: list[float], steady: float) -> torch.Tensor:
-        error = torch.tensor(tones).view(1, 2, 1, 1, 1).expand_as(clean)
-        noise = torch.randn(clean.shape, generator=draw.noise)
-        return paint_losses(Painting(clean, sigma, error), batch, clean, batch.text, sigma, noise, steady)
-
-    lasting, alternating = [0.2, 0.2], [0.2, -0.2]
-    torch.testing.assert_close(losses(lasting, 1.0), losses(alternating, 0.0))
-    # Both frames are wrong by .2 (squared .04), and their difference by .4 (squared .16), weighed alike.
-    ratio = losses(alternating, 1.0) / losses(alternating, 0.0)
-    assert ratio.tolist() == pytest.approx([5.0, 5.0], rel=0.2)
-
-
-def test_summaries_are_made_hazy_by_as_much_as_asked(
-    weights: dict[str, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    given: list[torch.Tensor] = []
-    monkeypatch.setattr(
-        "reference_model.train.base.paint_losses",
-        lambda module, batch, clean, text, *rest: given.append(text) or clean.new_zeros(len(clean)),
-    )
-    for hazy in (0.0, 0.3):
-        stage = BaseStage(config_of("base", text=weights["text"], width=8, hazy=hazy), CPU)
-        stage.loss(torch.nn.Identity(), Draw.of(0, 0))
-    assert float((given[1] - given[0]).std()) == pytest.approx(0.3, rel=0.1)
 
 
 def test_an_unknown_key_is_named(tmp_path: Path) -> None:
@@ -317,36 +222,6 @@ def test_the_share_and_weight_of_restyled_drafts_are_obeyed(
     assert asked == [True] * 4
     loss(restyle=[9.0, 1.0, 1.0])
     assert asked[4:] == [False] * 2
-
-
-def test_a_retold_scene_is_drafted_as_it_was_and_described_in_its_new_style(
-    weights: dict[str, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    chosen = {"retold": True, "restyle": [0.0, 1.0, 1.0]}
-    stage = RefinerStage(config_of("refiner", **weights, base_width=8, **chosen), CPU)
-    drafted: list[Batch] = []
-    told: list[Batch] = []
-    make, retell = stage.draft, stage.retold
-
-    def draft(batch: Batch, restyle: list[bool], *rest: object) -> torch.Tensor:
-        drafted.append(batch)
-        assert restyle == [False, False]
-        return make(batch, restyle, *rest)
-
-    def retold(batch: Batch, restyle: list[bool], draw: Draw) -> Batch:
-        assert restyle == [True, True]
-        told.append(retell(batch, [True, False], draw))
-        return told[0]
-
-    monkeypatch.setattr(stage, "draft", draft)
-    monkeypatch.setattr(stage, "retold", retold)
-    stage.loss(Listening(), Draw.of(0, 0))
-    before, after = drafted[0], told[0]
-    assert after.scenes[0].style != before.scenes[0].style
-    assert after.scenes[0] == replace(before.scenes[0], style=after.scenes[0].style)
-    assert after.scenes[1] == before.scenes[1]
-    assert not torch.equal(after.text[0], before.text[0])
-    assert torch.equal(after.text[1], before.text[1])
 
 
 def test_the_refiner_is_held_to_the_change_between_frames(
