@@ -42,6 +42,7 @@ OWN_METRIC: Mapping[str, str] = {
     "blur_burst": "visual.sharpness",
     "blocks": "visual.blockiness",
     "banding": "visual.banding",
+    "burnt": "visual.exposure",
     "noise": "visual.noise",
 }
 
@@ -52,6 +53,7 @@ ALSO: Sequence[tuple[str, str]] = (
     ("jitter", "temporal.jerk"),
     ("jitter", "temporal.motion_smoothness"),
     ("morph", "temporal.jitter"),
+    ("frozen_frames", "motion.magnitude"),
     ("cut", "temporal.clip_consistency"),
     ("cut", "temporal.background_consistency"),
     ("identity_drift", "temporal.long_drift"),

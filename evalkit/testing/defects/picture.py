@@ -1,4 +1,4 @@
-"""Defects of the picture: blur, blocks, bands, noise."""
+"""Defects of the picture: blur, blocks, bands, burnt highlights, noise."""
 
 from __future__ import annotations
 
@@ -67,6 +67,18 @@ def _sharpness_drift(frames: torch.Tensor, settings: Settings) -> Changed:
 def _banding(frames: torch.Tensor, settings: Settings) -> Changed:
     step = 1 + 39 * settings.strength
     return to_uint8((frames / step).round() * step), None
+
+
+@defect(
+    "burnt",
+    leaf="visual.color",
+    title="the picture is overexposed, so that bright places lose their detail",
+    min_frames=1,
+    localised=False,
+)
+def _burnt(frames: torch.Tensor, settings: Settings) -> Changed:
+    """Up to two stops more light."""
+    return to_uint8(frames * 4**settings.strength), None
 
 
 @defect(
