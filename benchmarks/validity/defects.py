@@ -42,7 +42,7 @@ OWN_METRIC: Mapping[str, str] = {
     "blur_burst": "visual.sharpness",
     "blocks": "visual.blockiness",
     "banding": "visual.banding",
-    "burnt": "visual.exposure",
+    "crushed": "visual.exposure",
     "noise": "visual.noise",
 }
 

@@ -1,4 +1,4 @@
-"""Defects of the picture: blur, blocks, bands, burnt highlights, noise."""
+"""Defects of the picture: blur, blocks, bands, crushed shadows, noise."""
 
 from __future__ import annotations
 
@@ -70,15 +70,19 @@ def _banding(frames: torch.Tensor, settings: Settings) -> Changed:
 
 
 @defect(
-    "burnt",
+    "crushed",
     leaf="visual.color",
-    title="the picture is overexposed, so that bright places lose their detail",
+    title="dark places of the picture become black",
     min_frames=1,
     localised=False,
 )
-def _burnt(frames: torch.Tensor, settings: Settings) -> Changed:
-    """Up to two stops more light."""
-    return to_uint8(frames * 4**settings.strength), None
+def _crushed(frames: torch.Tensor, settings: Settings) -> Changed:
+    """Black is moved up until, at full strength, it covers half of what the clip shows; white stays white."""
+    brightest = frames.amax(1).flatten()
+    place = max(1, round(settings.strength / 2 * len(brightest)))
+    # What is nearly white cannot become black without white going with it.
+    black = min(240.0, float(brightest.kthvalue(place).values))
+    return to_uint8((frames - black) * (255 / (255 - black))), None
 
 
 @defect(
