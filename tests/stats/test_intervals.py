@@ -154,20 +154,37 @@ def test_every_resample_draws_as_many_prompts_as_there_are(size, seed):
     assert (counts.sum(axis=1) == size).all()
 
 
-@pytest.mark.parametrize("prompts", [7, 300, 250_000])
+@pytest.mark.parametrize("prompts", [7, 300, 4000])
 def test_means_of_resamples_are_those_of_the_drawn_prompts(prompts):
     """Against the textbook's gather of the same draws, over blocks that do not divide the resamples."""
     values = np.random.default_rng(1).normal(size=(prompts, 3))
-    step = max(1, 50_000 // prompts)
-    resamples = 3 if prompts > 50_000 else step + 5
+    step = max(16, 50_000 // prompts)
+    resamples = step + 5
     means = resample_means(values, resamples, np.random.default_rng(2))
     rng = np.random.default_rng(2)
     for start in range(0, resamples, step):
         stop = min(start + step, resamples)
-        width = np.uint16 if prompts <= 65_535 else np.uint32
-        drawn = rng.integers(0, prompts, size=(stop - start, prompts), dtype=width)
+        drawn = rng.integers(0, prompts, size=(stop - start, prompts), dtype=np.uint16)
         for row in range(0, stop - start, max(1, (stop - start) // 20)):
             assert means[start + row] == pytest.approx(values[drawn[row]].mean(axis=0), abs=1e-12)
+
+
+@pytest.mark.parametrize("prompts", [4001, 30_000, 250_000])
+def test_many_prompts_are_drawn_as_few_are(prompts):
+    """They are counted in blocks: each must come up as often as any other, and a block no more evenly than by chance."""
+    resamples = 10 if prompts > 100_000 else 200
+    counts = resample_counts(prompts, resamples, np.random.default_rng(3))
+    assert counts.shape == (resamples, prompts)
+    assert (counts.sum(axis=1) == prompts).all()
+    # Counts of one prompt are binomial: mean 1, variance 1 - 1/n.
+    assert counts.var() == pytest.approx(1, abs=5 * (2 / counts.size) ** 0.5 + 2e-3)
+    if resamples < 100:
+        return
+    assert abs(counts.mean(axis=0) - 1).max() < 6 / resamples**0.5
+    # Halves of the prompts, which are no borders of blocks: variance n/4 each, and what one gains the other loses.
+    half = counts[:, : prompts // 2].sum(axis=1)
+    assert half.mean() == pytest.approx(prompts // 2, abs=5 * (prompts / 4 / resamples) ** 0.5)
+    assert half.var() == pytest.approx(prompts / 4, rel=0.4)
 
 
 def test_resamples_are_uniform():
