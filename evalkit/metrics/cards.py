@@ -26,6 +26,12 @@ _GROUPS = {
     "compbench": "T2V-CompBench's own formulas",
 }
 
+_CONTROLS = (
+    "Whether a model obeys its knobs cannot be read off one clip: `python -m benchmarks.control` makes clips in several ways "
+    "and compares them (repeatability, response to guidance and to weighted words, negative prompts, diversity of seeds, "
+    "paraphrases, long clips)."
+)
+
 
 def parameters(metric: type) -> list[tuple[str, Any]]:
     """Constructor parameters of a metric class with their defaults."""
@@ -125,6 +131,7 @@ def write_cards(folder: Path, figures: Path | None = None) -> list[Path]:
             "|---|---|---|---|---|",
         ]
         lines += [*rows, ""]
+    lines += ["## Controls", "", _CONTROLS, ""]
     index = folder / "index.md"
     index.write_text("\n".join(lines), encoding="utf-8")
     return [index, *written]
