@@ -234,7 +234,7 @@ def test_the_committed_cases_load():
 
 def test_the_committed_cases_and_the_reports_behind_them_agree(lite: FailureStore):
     cases = load_cases(ROOT / "regressions")
-    assert {case.state for case in cases} == {"open", "fixed"}
+    assert {"fixed"} <= {case.state for case in cases} <= {"open", "fixed"}
     (check,) = load_policy(ROOT / "benchmarks" / "gates" / "regressions.yaml").checks
     assert (Path(check.where.path).parent / check.suite).resolve() == ROOT / "regressions"
     text = (ROOT / "regressions" / "reports.jsonl").read_text(encoding="utf-8")
