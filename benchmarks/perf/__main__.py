@@ -33,13 +33,16 @@ ORDER = [
 """The parts; the page has their bars in this order."""
 
 
-def parts(arguments: argparse.Namespace) -> dict[str, Callable[[int, bool], list[Bar]]]:
-    """The measurements by name."""
+def parts(
+    arguments: argparse.Namespace, points: dict[str, Kept]
+) -> dict[str, Callable[[int, bool], list[Bar]]]:
+    """The measurements by name; those that can be resumed put what they keep into `points`."""
     from benchmarks.perf import cluster, data_path, generation, growth, limit, networks, numerics, scoring
 
     def kept(name: str) -> Kept:
         folder = arguments.out
-        return Kept(folder and folder / "points" / f"{name}.jsonl", resume=arguments.resume)
+        points[name] = Kept(folder and folder / "points" / f"{name}.jsonl", resume=arguments.resume)
+        return points[name]
 
     return {
         "data-path": data_path.bars,
@@ -88,7 +91,8 @@ def command(name: str, arguments: argparse.Namespace) -> str:
 def measure(arguments: argparse.Namespace) -> list[Bar]:
     """Run the chosen parts; each is recorded as soon as it is done."""
     found: list[Bar] = []
-    for name, run in parts(arguments).items():
+    points: dict[str, Kept] = {}
+    for name, run in parts(arguments, points).items():
         if arguments.only is not None and name not in arguments.only:
             continue
         print(f"{name} ...", file=sys.stderr, flush=True)
@@ -101,6 +105,7 @@ def measure(arguments: argparse.Namespace) -> list[Bar]:
             bars = [Bar(name, name, None, 0, "at least", reason=f"{type(error).__name__}: {error}")]
         found += bars
         if arguments.out:
+            begun = points[name].begun(begun) if name in points else begun
             part = Part(name, command(name, arguments), begun, now(), machine(), tuple(bars))
             write_part(arguments.out, part)
             write_pages(arguments)

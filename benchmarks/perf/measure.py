@@ -133,6 +133,11 @@ class Kept:
         elif path is not None:
             path.unlink(missing_ok=True)
 
+    def begun(self, start: dict[str, Any]) -> dict[str, Any]:
+        """When the first of the figures was measured, which `--resume` keeps from before `start`."""
+        moments = ({name: point[name] for name in start} for point in self.points.values())
+        return min((start, *moments), key=lambda moment: moment["date"])
+
     def measure(self, key: str, run: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """The figures of `key`: those that are kept, or else what `run` measures now."""
         if key not in self.points:

@@ -166,7 +166,7 @@ def resample_counts(size: int, resamples: int, rng: np.random.Generator) -> Arra
         rng.multinomial(size, widths / size, size=resamples) if blocks > 1 else np.full((resamples, 1), size)
     )
     counts = np.empty((resamples, size))
-    for first, width, total in zip(edges, widths, totals.T, strict=False):
+    for first, width, total in zip(edges[:-1], widths, totals.T, strict=True):
         # The narrowest integers that hold an index: drawing them is most of the cost.
         draws = rng.integers(0, width, size=total.sum(), dtype=np.uint16).astype(np.int64)
         draws += np.repeat(np.arange(resamples) * width, total)

@@ -77,6 +77,10 @@ def test_an_interrupted_part_goes_on_and_a_new_one_begins_anew(tmp_path):
     again = Kept(path, resume=True)
     assert [again.measure(name, lambda name=name: figures(name))["seconds"] for name in "abc"] == [1, 2, 3]
     assert calls == ["a", "b", "c"]
+    # A part that is resumed began when its first figure was measured.
+    first_moment = {name: again.points["a"][name] for name in ("date", "load")}
+    assert again.begun({"date": "9999-01-01 00:00", "load": 0.0}) == first_moment
+    assert again.begun({"date": "2000-01-01 00:00", "load": 0.0})["date"] == "2000-01-01 00:00"
     assert all(
         point["date"] and point["load"] >= 0 for point in map(json.loads, path.read_text().splitlines())
     )
