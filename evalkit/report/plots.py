@@ -6,11 +6,12 @@ colours; `write_figures` writes the same ones for papers.
 
 from __future__ import annotations
 
+import math
 import re
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from evalkit.runs.files import atomic_path
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
     from evalkit.report.summary import CategoryTable, MetricSummary, RunSummary
@@ -38,10 +40,16 @@ __all__ = [
 FIGURE_FORMATS = ("svg", "png", "pdf")
 
 
-def _figure(width: float, height: float) -> tuple[Figure, Axes]:
+MOST_DOTS = 1000
+"""Clips that a scatter plot shows, evenly spaced over the run: more overlap, and a page would hold megabytes of dots."""
+EDGE, TICKS, CHARACTER, LABEL = 0.05, 0.2, 0.062, 0.17
+"""In inches: free edge, room for tick labels below, a character of a tick label, an axis label."""
+
+
+def _figure(width: float, height: float, layout: Literal["constrained"] | None = None) -> tuple[Figure, Axes]:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = Figure(figsize=(width, height), layout=layout)
     axes = figure.add_subplot()
     axes.patch.set_alpha(0)
     for side in ("top", "right", "left"):
@@ -54,12 +62,30 @@ def _figure(width: float, height: float) -> tuple[Figure, Axes]:
     return figure, axes
 
 
+def _fit(figure: Figure, axes: Axes) -> Figure:
+    """Margins for what stands beside the axes: a layout engine draws everything twice, and a report has dozens of plots."""
+    width, height = figure.get_size_inches()
+
+    def labels(axis: Axis) -> tuple[int, bool]:
+        formatter = axis.get_major_formatter()
+        texts = formatter.format_ticks(list(axis.get_majorticklocs()))
+        return max(map(len, texts), default=0), bool(formatter.get_offset())
+
+    (across, power), (up, factor) = labels(axes.xaxis), labels(axes.yaxis)
+    right = EDGE + across * CHARACTER / 2  # the last label below stands half outside
+    left = max(EDGE + (up + 1) * CHARACTER * bool(up) + LABEL * bool(axes.get_ylabel()), right)
+    bottom = EDGE + TICKS + LABEL * (bool(axes.get_xlabel()) or power)
+    top = EDGE + LABEL * factor
+    figure.subplots_adjust(left / width, bottom / height, 1 - right / width, 1 - top / height)
+    return figure
+
+
 def distribution(metric: MetricSummary) -> Figure:
     """Histogram of a metric's clips, with mean (line) and the bound of the worst 5% (dashed)."""
     figure, axes = _figure(3.4, 1.25)
     values = metric.ok["value"].to_numpy(float)
     bins = min(30, max(6, round(2 * values.size ** (1 / 3) * 1.4)))
-    axes.hist(values, bins=bins, color=ACCENT, alpha=0.55, rwidth=0.9)
+    axes.stairs(*np.histogram(values, bins), fill=True, color=ACCENT, alpha=0.55)
     assert metric.interval is not None
     assert metric.tail is not None
     axes.axvline(metric.interval.estimate, color=INK, linewidth=1.2)
@@ -67,7 +93,7 @@ def distribution(metric: MetricSummary) -> Figure:
     axes.set_yticks([])
     axes.locator_params(axis="x", nbins=5)
     axes.margins(x=0.02)
-    return figure
+    return _fit(figure, axes)
 
 
 def score_against_frame(metric: MetricSummary, series: Sequence[np.ndarray], kind: str) -> Figure:
@@ -87,21 +113,24 @@ def score_against_frame(metric: MetricSummary, series: Sequence[np.ndarray], kin
     axes.locator_params(axis="x", nbins=6, integer=True)
     axes.locator_params(axis="y", nbins=4)
     axes.margins(x=0.01)
-    return figure
+    return _fit(figure, axes)
 
 
 def cost_against_quality(cost: MetricSummary, quality: MetricSummary) -> Figure | None:
-    """Every clip's cost against a quality metric; None when fewer than two clips have both."""
+    """Clips' cost against a quality metric (at most `MOST_DOTS`); None where quality is constant or one clip has both."""
+    if quality.constant:
+        return None
     keys = ["prompt_id", "group", "sample_index"]
     both = cost.ok[[*keys, "value"]].merge(quality.ok[[*keys, "value"]], on=keys, suffixes=("_x", "_y"))
     if len(both) < 2:
         return None
+    both = both.iloc[:: math.ceil(len(both) / MOST_DOTS)]
     figure, axes = _figure(3.4, 1.9)
     axes.scatter(both["value_x"], both["value_y"], s=9, color=ACCENT, alpha=0.5, linewidth=0)
     axes.set_xlabel(cost.record.title + (f" ({cost.record.unit})" if cost.record.unit else ""))
     axes.set_ylabel(textwrap.shorten(quality.record.title, 26, placeholder="..."))
     axes.locator_params(nbins=5)
-    return figure
+    return _fit(figure, axes)
 
 
 def category_heat(table: CategoryTable) -> Figure:
@@ -109,7 +138,7 @@ def category_heat(table: CategoryTable) -> Figure:
     from matplotlib.colors import LinearSegmentedColormap
 
     rows, columns = len(table.names), len(table.metrics)
-    figure, axes = _figure(1.6 + 0.95 * columns, 0.9 + 0.28 * rows)
+    figure, axes = _figure(1.6 + 0.95 * columns, 0.9 + 0.28 * rows, layout="constrained")
     levels = np.array([[cell.shift for cell in row] for row in table.cells])
     colours = LinearSegmentedColormap.from_list("worse-better", ["#f0a070", "#ffffff", "#7fb2dd"])
     axes.imshow(np.clip(levels, -1.6, 1.6), cmap=colours, vmin=-1.6, vmax=1.6, aspect="auto")

@@ -12,6 +12,7 @@ from evalkit.report.media import ClipMedia, Links, prepare_media, write_frames
 from evalkit.report.numbers import format_count, format_seconds
 from evalkit.report.pages import environment, write_page
 from evalkit.report.plots import (
+    MOST_DOTS,
     cost_against_quality,
     courses,
     distribution,
@@ -225,7 +226,7 @@ def _context(summary: RunSummary, worst: list[WorstClip], gallery: Path, folder:
         assert cost is not None
         figure = cost_against_quality(cost, metric)
         if figure is not None:
-            label = f"{metric.record.title} against seconds per clip, one dot a clip"
+            label = f"{metric.record.title} against seconds per clip"
             trade_offs.append((metric, inline_svg(figure, f"cost-{len(trade_offs)}", label)))
     return {
         "manifest": manifest,
@@ -262,6 +263,7 @@ def _context(summary: RunSummary, worst: list[WorstClip], gallery: Path, folder:
             for index, (metric, values, kind) in enumerate(courses(summary))
         ],
         "trade_offs": trade_offs,
+        "most_dots": f"{MOST_DOTS:,}",
         "facts": what_ran(summary),
         "tables": [(table.name, table.title) for table in run_tables(summary)],
         "gallery": Path(os.path.relpath(gallery, folder)).as_posix() if gallery.is_file() else None,

@@ -15,7 +15,7 @@ import pytest
 from evalkit.compare.runs import compare_runs
 from evalkit.errors import EvalkitError, EvidenceError
 from evalkit.report import ReportedFailure, render_comparison, render_gallery, render_report, write_figures
-from evalkit.report.plots import distribution
+from evalkit.report.plots import MOST_DOTS, cost_against_quality, distribution, score_against_frame
 from evalkit.report.run_report import run_verdict
 from evalkit.report.summary import summarise
 from evalkit.report.svg import inline_svg
@@ -164,6 +164,33 @@ def test_figures_for_papers(candidate: Run, tmp_path: Path, file_format: str):
         "cost-temporal-change",
     } <= names
     assert all(path.read_bytes().startswith(magic) for path in paths)
+
+
+@pytest.mark.parametrize(
+    ("scale", "offset"), [(1e-7, 0), (1e-3, 1e4), (0.01, 0.5), (1, -500), (123456, 0), (1e9, 0)]
+)
+def test_nothing_of_a_plot_is_cut_off(candidate: Run, scale: float, offset: float):
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    rng = np.random.default_rng(0)
+    metric = summarise(candidate).metric("temporal.change")
+    figure = score_against_frame(metric, [offset + scale * rng.random(16) for _ in range(5)], "frame")
+    needed = figure.get_tightbbox(FigureCanvasAgg(figure).get_renderer())
+    width, height = figure.get_size_inches()
+    assert needed.x0 >= -0.02
+    assert needed.y0 >= -0.02
+    assert needed.x1 <= width + 0.02
+    assert needed.y1 <= height + 0.02
+
+
+def test_a_large_run_is_drawn_with_a_bounded_number_of_dots(tmp_path: Path):
+    values = np.random.default_rng(0).normal(size=(2, 2500, 1))
+    run = make_run(tmp_path / "run", values={"quality": values[0], "cost.seconds_per_clip": values[1]})
+    summary = summarise(run)
+    figure = cost_against_quality(summary.metric("cost.seconds_per_clip"), summary.metric("quality"))
+    assert figure is not None
+    (dots,) = figure.axes[0].collections
+    assert 500 < len(dots.get_offsets()) <= MOST_DOTS
 
 
 def test_inline_plots_follow_the_page_and_clash_with_nothing(candidate: Run):
