@@ -21,7 +21,7 @@ from evalkit.report.plots import (
 from evalkit.report.selection import Pick, SeriesTable, clip_keys, most_telling
 from evalkit.report.summary import MetricSummary, RunSummary, category_table, group_table, summarise
 from evalkit.report.svg import inline_svg, sparkline
-from evalkit.report.tables import run_tables, to_markdown, write_tables
+from evalkit.report.tables import TABLE_FORMATS, Table, run_tables, to_markdown, write_files
 from evalkit.runs.files import write_text
 
 if TYPE_CHECKING:
@@ -106,14 +106,15 @@ def render_report(
     picks = most_telling(summary.quality, _WORST)
     media = prepare_media(run, workers=workers, progress=progress)
     worst = worst_cards(summary, picks, media, Links(run, folder))
-    write_tables(run, folder / "tables", ("csv", "markdown", "latex", "parquet"))
+    tables = run_tables(summary)
+    write_files(tables, folder / "tables", TABLE_FORMATS)
     page = folder / "index.html"
     write_page(
         page,
         "report.html.j2",
         styles=("base.css", "report.css"),
         scripts=("theme.js", "report.js"),
-        context=_context(summary, worst, run.folder / "gallery" / "index.html", folder),
+        context=_context(summary, tables, worst, run.folder / "gallery" / "index.html", folder),
     )
     markdown = (
         environment()
@@ -121,7 +122,7 @@ def render_report(
         .render(
             manifest=run.manifest,
             verdict=run_verdict(summary),
-            tables=[(table.title, to_markdown(table)) for table in run_tables(summary)],
+            tables=[(table.title, to_markdown(table)) for table in tables],
             worst=worst,
             facts=what_ran(summary),
         )
@@ -214,7 +215,9 @@ def _plain(value: Any) -> str:
     return "" if value is None else str(value)
 
 
-def _context(summary: RunSummary, worst: list[WorstClip], gallery: Path, folder: Path) -> dict[str, Any]:
+def _context(
+    summary: RunSummary, tables: list[Table], worst: list[WorstClip], gallery: Path, folder: Path
+) -> dict[str, Any]:
     import os
 
     manifest = summary.run.manifest
@@ -265,6 +268,6 @@ def _context(summary: RunSummary, worst: list[WorstClip], gallery: Path, folder:
         "trade_offs": trade_offs,
         "most_dots": f"{MOST_DOTS:,}",
         "facts": what_ran(summary),
-        "tables": [(table.name, table.title) for table in run_tables(summary)],
+        "tables": [(table.name, table.title) for table in tables],
         "gallery": Path(os.path.relpath(gallery, folder)).as_posix() if gallery.is_file() else None,
     }

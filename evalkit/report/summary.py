@@ -77,7 +77,7 @@ class MetricSummary:
     def num_ok(self) -> int:
         return len(self.ok)
 
-    @property
+    @cached_property
     def constant(self) -> bool:
         """Whether every clip has the same value, so that there is nothing to plot or to rank."""
         return self.ok["value"].nunique() <= 1
@@ -317,9 +317,10 @@ def _set_rows(run: Run) -> list[SetRow]:
 
 def category_table(metrics: list[MetricSummary], column: str = "category") -> CategoryTable:
     """Means by category (or any other column of `scores`), each against its metric's overall mean."""
-    names = sorted({str(name) for metric in metrics for name in metric.rows[column].unique()})
-    cells = [[_cell(metric, column, name) for metric in metrics] for name in names]
-    return CategoryTable(names, metrics, cells)
+    columns = [_cells(metric, column) for metric in metrics]
+    names = sorted({name for cells in columns for name in cells})
+    empty = CategoryCell(None, 0, 0.0, clear=False)
+    return CategoryTable(names, metrics, [[cells.get(name, empty) for cells in columns] for name in names])
 
 
 def group_table(summary: RunSummary) -> CategoryTable | None:
@@ -327,22 +328,29 @@ def group_table(summary: RunSummary) -> CategoryTable | None:
     return category_table(summary.scored, "group") if summary.groups else None
 
 
-def _cell(metric: MetricSummary, column: str, name: str) -> CategoryCell:
-    rows = metric.ok[metric.ok[column] == name]
-    interval = estimate(rows, metric.record.range)
-    if interval is None or metric.interval is None:
-        return CategoryCell(None, 0, 0.0, clear=False)
+def _cells(metric: MetricSummary, column: str) -> dict[str, CategoryCell]:
+    """What the clips of each category say, by the category's name."""
+    names = [str(name) for name in metric.rows[column].unique()]
+    if metric.interval is None:
+        return dict.fromkeys(names, CategoryCell(None, 0, 0.0, clear=False))
     means = prompt_means(metric.ok["prompt_id"].to_numpy(str), metric.ok["value"].to_numpy(float)).means
     spread = float(means.std(ddof=1)) if means.size > 1 else 0.0
     overall = metric.interval.estimate
-    difference = interval.estimate - overall
-    if metric.lower_is_better:
-        difference = -difference
     # Rounding noise of a constant metric is no difference between categories.
     negligible = spread <= 1e-12 * max(1.0, abs(overall))
-    return CategoryCell(
-        interval,
-        int(rows["prompt_id"].nunique()),
-        0.0 if negligible else difference / spread,
-        clear=not negligible and not interval.low <= overall <= interval.high,
-    )
+    with_values = {str(name): rows for name, rows in metric.ok.groupby(column, sort=False)}
+    cells = {}
+    for name in names:
+        rows = with_values.get(name, metric.ok.iloc[:0])
+        interval = estimate(rows, metric.record.range)
+        if interval is None:
+            cells[name] = CategoryCell(None, 0, 0.0, clear=False)
+            continue
+        better = (interval.estimate - overall) * (-1 if metric.lower_is_better else 1)
+        cells[name] = CategoryCell(
+            interval,
+            int(rows["prompt_id"].nunique()),
+            0.0 if negligible else better / spread,
+            clear=not negligible and not interval.low <= overall <= interval.high,
+        )
+    return cells

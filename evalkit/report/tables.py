@@ -382,8 +382,13 @@ def write_tables(run: Run, folder: Path, formats: Sequence[str] = TABLE_FORMATS)
     unknown = sorted(set(formats) - set(TABLE_FORMATS))
     if unknown:
         raise ValueError(f"tables are written as {', '.join(TABLE_FORMATS)}, not as {', '.join(unknown)}")
+    return write_files(run_tables(summarise(run)), folder, formats)
+
+
+def write_files(tables: Sequence[Table], folder: Path, formats: Sequence[str]) -> list[Path]:
+    """Tables as files, one for each table and format; the files."""
     paths = []
-    for table in run_tables(summarise(run)):
+    for table in tables:
         for file_format in formats:
             if file_format == "parquet":
                 path = folder / f"{table.name}.parquet"
