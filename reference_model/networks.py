@@ -21,6 +21,13 @@ DRAFT_ERROR = 0.15
 """Typical error of an enlarged small clip, in the units of frames in [-1, 1]."""
 
 
+class Planes(NamedTuple):
+    """How many feature maps a plan has for objects (twice: nearest and behind) and for the background."""
+
+    objects: int = 24
+    ground: int = 16
+
+
 class Residual(nn.Module):
     """Two 3x3 convolutions per frame, modulated by a context vector per clip."""
 
@@ -66,7 +73,29 @@ class Temporal(nn.Module):
         return x + (mixed + shared[:, :, None, None, None]).transpose(1, 2).flatten(0, 1)
 
 
-class Painter(nn.Module):
+class Planned(nn.Module):
+    """A network that is told where objects are: feature maps of a layout, whose weights come from the text."""
+
+    slot: nn.Module
+    floor: nn.Module
+
+    def plan_layers(self, planes: int, ground: int, text_width: int) -> None:
+        """The layers from text summaries to `planes` features of each object and `ground` features of the background."""
+        self.slot = nn.Sequential(
+            nn.Linear(2 * text_width, 256), nn.SiLU(), nn.Linear(256, planes * OBJECT_FEATURES)
+        )
+        self.floor = nn.Sequential(
+            nn.Linear(text_width, 128), nn.SiLU(), nn.Linear(128, ground * GROUND_FEATURES)
+        )
+
+    def plan(self, layout: Layout, text: Tensor) -> Tensor:
+        """Feature maps of layout and text; they do not depend on the noise, so a sampler makes them once."""
+        slots, scene = text[:, :SLOTS], text[:, SLOTS:].expand(-1, SLOTS, -1)
+        weights = self.slot(torch.cat([slots, scene], -1)).unflatten(-1, (-1, OBJECT_FEATURES))
+        return splat(layout, weights, self.floor(text[:, SLOTS]).unflatten(-1, (-1, GROUND_FEATURES)))
+
+
+class Painter(Planned):
     """The base's second half: noisy frames, layout and text summaries to the raw (preconditioned) output."""
 
     def __init__(self, width: int = 32, planes: int = 24, ground: int = 16, text_width: int = 128) -> None:
@@ -76,12 +105,7 @@ class Painter(nn.Module):
         self.level = NoiseLevel(context)
         self.scene = nn.Linear(text_width, context)
         self.objects = nn.Linear(SLOTS * text_width, context)
-        self.slot = nn.Sequential(
-            nn.Linear(2 * text_width, 256), nn.SiLU(), nn.Linear(256, planes * OBJECT_FEATURES)
-        )
-        self.floor = nn.Sequential(
-            nn.Linear(text_width, 128), nn.SiLU(), nn.Linear(128, ground * GROUND_FEATURES)
-        )
+        self.plan_layers(planes, ground, text_width)
         self.enter = nn.Conv2d(3 + 2 * planes + ground, width, 3, padding=1)
         self.high1, self.high2 = Residual(width, width, context), Residual(width, width, context)
         self.down = nn.Conv2d(width, 2 * width, 2, stride=2)
@@ -93,12 +117,6 @@ class Painter(nn.Module):
         self.up = nn.Conv2d(2 * width, width, 1)
         self.norm = nn.GroupNorm(8, width)
         self.leave = nn.Conv2d(width, 3, 3, padding=1)
-
-    def plan(self, layout: Layout, text: Tensor) -> Tensor:
-        """Feature maps of layout and text; they do not depend on the noise, so a sampler makes them once."""
-        slots, scene = text[:, :SLOTS], text[:, SLOTS:].expand(-1, SLOTS, -1)
-        weights = self.slot(torch.cat([slots, scene], -1)).unflatten(-1, (-1, OBJECT_FEATURES))
-        return splat(layout, weights, self.floor(text[:, SLOTS]).unflatten(-1, (-1, GROUND_FEATURES)))
 
     def forward(self, x: Tensor, noise: Tensor, plan: Tensor, text: Tensor) -> Tensor:
         """X (B, T, 3, H, W) scaled by c_in; noise (B,) is c_noise; plan from `plan`; text (B, SLOTS + 1, K)."""
@@ -118,17 +136,22 @@ class Painter(nn.Module):
         return by.skip * x + by.out * self(by.into * x, by.noise, plan, text)
 
 
-class Refiner(nn.Module):
-    """Second stage: noisy frames at full size, the enlarged (and noised) base clip, its noise level and the caption."""
+class Refiner(Planned):
+    """Second stage: noisy frames at full size, the enlarged (and noised) base clip, its noise level and the caption.
 
-    def __init__(self, width: int = 40, text_width: int = 128) -> None:
+    With `planes` it is also told where objects are, as the painter is, at the painter's size (`plan`). An outline then need
+    not be read off a blurred draft, and a draft that is noised away or to be had in another style loses no object.
+    """
+
+    def __init__(self, width: int = 40, text_width: int = 128, planes: int = 0, ground: int = 0) -> None:
         super().__init__()
-        self.settings = {"width": width, "text_width": text_width}
+        self.settings = {"width": width, "text_width": text_width, "planes": planes, "ground": ground}
         context = 4 * width
         self.level, self.draft_level = NoiseLevel(context), NoiseLevel(context)
         self.scene = nn.Linear(text_width, context)
         self.objects = nn.Linear(SLOTS * text_width, context)
-        self.enter = nn.Conv2d(24, width, 3, padding=1)
+        self.told = 2 * planes + ground
+        self.enter = nn.Conv2d(24 + self.told, width, 3, padding=1)
         self.high1, self.high2 = Residual(width, width, context), Residual(width, width, context)
         self.down1 = nn.Conv2d(width, 2 * width, 2, stride=2)
         self.middle1, self.middle2 = (
@@ -146,11 +169,35 @@ class Refiner(nn.Module):
         self.leave = nn.Conv2d(width, 12, 3, padding=1)
         nn.init.zeros_(self.leave.weight)
         nn.init.zeros_(self.leave.bias)  # type: ignore[arg-type]
+        if planes:
+            self.plan_layers(planes, ground, text_width)
 
-    def forward(self, x: Tensor, noise: Tensor, draft: Tensor, draft_noise: Tensor, text: Tensor) -> Tensor:
+    def adopt(self, state: dict[str, Tensor], painter: dict[str, Tensor]) -> None:
+        """Weights of another refiner. One that was not told where objects are goes on as it was: it has the painter's
+        eyes for a layout and does not use what they see yet.
+        """
+        if self.told and "slot.0.weight" not in state:
+            eyes = {name: value for name, value in painter.items() if name.startswith(("slot.", "floor."))}
+            state = {
+                **state,
+                **eyes,
+                "enter.weight": F.pad(state["enter.weight"], (0, 0, 0, 0, 0, self.told)),
+            }
+        self.load_state_dict(state)
+
+    def forward(
+        self,
+        x: Tensor,
+        noise: Tensor,
+        draft: Tensor,
+        draft_noise: Tensor,
+        text: Tensor,
+        plan: Tensor | None = None,
+    ) -> Tensor:
         """Raw output in EDM's sense, as schedulers expect it.
 
-        x, draft (B, T, 3, H, W) are scaled by c_in of their levels; noise, draft_noise (B,) are c_noise of them.
+        x, draft (B, T, 3, H, W) are scaled by c_in of their levels; noise, draft_noise (B,) are c_noise of them; plan
+        (B, T, C, H / 2, W / 2) comes from `plan`, and without it nothing is said of where objects are.
         """
         sigma, level = (4 * noise).exp(), (4 * draft_noise).exp()
         by, other = scales(sigma, SIGMA_DATA, x.ndim), scales(level, SIGMA_DATA, x.ndim)
@@ -158,16 +205,27 @@ class Refiner(nn.Module):
         clean = (
             mix.sample * (x / by.into)
             + mix.draft * (draft / other.into)
-            + mix.out * self.residual(x, noise, draft, draft_noise, text)
+            + mix.out * self.residual(x, noise, draft, draft_noise, text, plan)
         )
         return (clean - by.skip * (x / by.into)) / by.out
 
-    def residual(self, x: Tensor, noise: Tensor, draft: Tensor, draft_noise: Tensor, text: Tensor) -> Tensor:
+    def residual(
+        self,
+        x: Tensor,
+        noise: Tensor,
+        draft: Tensor,
+        draft_noise: Tensor,
+        text: Tensor,
+        plan: Tensor | None = None,
+    ) -> Tensor:
         """What the best linear mixture of sample and draft lacks, in units of its expected error."""
         frames = x.shape[1]
         context = self.level(noise) + self.draft_level(draft_noise) + self.scene(text[:, SLOTS])
         context = F.silu(context + self.objects(text[:, :SLOTS].flatten(1)))
         h = F.pixel_unshuffle(torch.cat([x, draft], 2).flatten(0, 1), 2)
+        if self.told:
+            told = h.new_zeros(len(h), self.told, *h.shape[-2:]) if plan is None else plan.flatten(0, 1)
+            h = torch.cat([h, told], 1)
         h = self.high1(self.enter(h), context, frames)
         m = self.time1(self.attend(self.middle1(self.down1(h), context, frames), text, frames), frames)
         low = self.time2(self.low(self.down2(m), context, frames), frames)
@@ -175,10 +233,18 @@ class Refiner(nn.Module):
         h = self.high2(h + _double(self.up1(m)), context, frames)
         return F.pixel_shuffle(self.leave(F.silu(self.norm(h))), 2).unflatten(0, (-1, frames))
 
-    def denoise(self, x: Tensor, sigma: Tensor, draft: Tensor, draft_sigma: Tensor, text: Tensor) -> Tensor:
+    def denoise(
+        self,
+        x: Tensor,
+        sigma: Tensor,
+        draft: Tensor,
+        draft_sigma: Tensor,
+        text: Tensor,
+        plan: Tensor | None = None,
+    ) -> Tensor:
         """Estimate of the clean frames; `draft` is the enlarged base clip plus noise of level draft_sigma (B,)."""
         by, other = scales(sigma, SIGMA_DATA, x.ndim), scales(draft_sigma, SIGMA_DATA, x.ndim)
-        return by.skip * x + by.out * self(by.into * x, by.noise, other.into * draft, other.noise, text)
+        return by.skip * x + by.out * self(by.into * x, by.noise, other.into * draft, other.noise, text, plan)
 
 
 class Mixing(NamedTuple):

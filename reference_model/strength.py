@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 from torch import Tensor
 from torch.nn import functional as F
+
+Amount = TypeVar("Amount", float, Tensor)
 
 DRAFT_LOW, DRAFT_HIGH = 0.02, 1.0
 PAINTER_SIGMAS = (2.0, 20.0)
@@ -13,9 +17,9 @@ REFINER_SIGMAS = (0.5, 3.0)
 """Lowest and highest noise level of sampling. Below 0.5 a further step adds more error than detail (README.md)."""
 
 
-def draft_sigma(strength: float) -> float:
-    """Noise put on the enlarged base clip for a strength in [0, 1]."""
-    return DRAFT_LOW * (DRAFT_HIGH / DRAFT_LOW) ** strength
+def draft_sigma(strength: Amount, high: float = DRAFT_HIGH) -> Amount:
+    """Noise put on the enlarged base clip for a strength in [0, 1], `high` at 1."""
+    return DRAFT_LOW * (high / DRAFT_LOW) ** strength
 
 
 def enlarge(small: Tensor, height: int, width: int) -> Tensor:

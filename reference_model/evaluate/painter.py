@@ -21,6 +21,7 @@ from torch import Tensor
 from reference_model.evaluate.controls import BATCH, enlarged, frames_of
 from reference_model.evaluate.figures import Share
 from reference_model.evaluate.prompts import Asked, balanced
+from reference_model.layout import draw_layout
 from reference_model.pipeline import ReferenceVideoPipeline
 from reference_model.pipeline.release import load_pipeline
 from reference_model.probe import Observation, observe
@@ -63,10 +64,9 @@ def errors(pipeline: ReferenceVideoPipeline, asked: list[Asked], schedule: Sched
         truth = render(objects, camera, scene_appearance(scenes), SIZE, SIZE) * 2 - 1
         against = None if schedule.guidance == 1 else pipeline.text_encoder([""] * len(part))
         made = pipeline._paint(
-            (objects, camera, torch.tensor([scene.phase for scene in scenes])),
+            draw_layout(objects, camera, torch.tensor([scene.phase for scene in scenes]), SIZE, SIZE),
             pipeline.text_encoder([one.prompt for one in part]),
             against,
-            (FRAMES, SIZE, SIZE),
             schedule.guidance,
             schedule.steps,
             [torch.Generator().manual_seed(start + place) for place in range(len(part))],

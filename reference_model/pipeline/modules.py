@@ -54,15 +54,21 @@ class PainterModel(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
 
 class RefinerModel(ModelMixin, ConfigMixin):  # type: ignore[misc]
-    """U-Net that refines the enlarged base clip."""
+    """U-Net that refines the enlarged base clip, over its layout where it has `planes`."""
 
     @register_to_config  # type: ignore[untyped-decorator]
-    def __init__(self, width: int = 40, text_width: int = 128) -> None:
+    def __init__(self, width: int = 40, text_width: int = 128, planes: int = 0, ground: int = 0) -> None:
         super().__init__()
-        self.network = Refiner(width, text_width)
+        self.network = Refiner(width, text_width, planes, ground)
 
     def forward(
-        self, sample: Tensor, timestep: Tensor, draft: Tensor, draft_level: Tensor, text: Tensor
+        self,
+        sample: Tensor,
+        timestep: Tensor,
+        draft: Tensor,
+        draft_level: Tensor,
+        text: Tensor,
+        plan: Tensor | None = None,
     ) -> Tensor:
         """Raw output; draft (B, T, 3, H, W) and draft_level (B,) are scaled as sample and timestep are."""
-        return self.network(sample, timestep, draft, draft_level, text)  # type: ignore[no-any-return]
+        return self.network(sample, timestep, draft, draft_level, text, plan)  # type: ignore[no-any-return]

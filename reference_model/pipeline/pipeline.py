@@ -12,10 +12,10 @@ from diffusers.utils import BaseOutput
 from torch import Tensor
 
 from reference_model.diffusion import clip_noise, denormals_flushed
-from reference_model.layout import draw_layout
+from reference_model.layout import Layout, draw_layout
 from reference_model.pipeline.modules import PainterModel, RefinerModel, TextModel, TracksModel
 from reference_model.pipeline.windows import blended
-from reference_model.strength import draft_sigma, enlarge
+from reference_model.strength import DRAFT_HIGH, draft_sigma, enlarge
 from reference_model.tracks import FEATURES, resample
 from reference_model.world.attributes import CAMERAS, STYLES
 from reference_model.world.render import SLOTS
@@ -43,11 +43,12 @@ class ReferenceVideoPipeline(DiffusionPipeline):  # type: ignore[misc]
     The base is a cascade: `tracks` plans where objects and camera are, `base` paints small frames over that plan. The
     `refiner` noises the enlarged base clip and refines it at full size, steered by its own prompt.
 
-    Two settings of sampling belong to a version as its weights do. `shared_noise`: the share of the noise that all frames
+    Three settings of sampling belong to a version as its weights do. `shared_noise`: the share of the noise that all frames
     of a clip have in common; with 1 frames agree on what the prompt leaves open. `guided_above`: the painter's noise level
     above which guidance acts (Kynkaanniemi et al., "Limited Interval", arXiv:2404.07724): what a clip shows is settled
     there, and below guidance only exaggerates outlines and colours. What a negative prompt names may be settled later, so
-    where there is one guidance acts down to `NEGATED_ABOVE`.
+    where there is one guidance acts down to `NEGATED_ABOVE`. `draft_high`: the noise that `refiner_strength=1` puts on the
+    base clip; with much of it another style can be had, and with too much the clip is lost.
     """
 
     model_cpu_offload_seq = "text_encoder->tracks->base->refiner"
@@ -64,6 +65,7 @@ class ReferenceVideoPipeline(DiffusionPipeline):  # type: ignore[misc]
         refiner_scheduler: EDMEulerScheduler,
         shared_noise: float = 0.5,
         guided_above: float = 0.0,
+        draft_high: float = DRAFT_HIGH,
     ) -> None:
         super().__init__()
         self.register_modules(
@@ -75,7 +77,7 @@ class ReferenceVideoPipeline(DiffusionPipeline):  # type: ignore[misc]
             base_scheduler=base_scheduler,
             refiner_scheduler=refiner_scheduler,
         )
-        self.register_to_config(shared_noise=shared_noise, guided_above=guided_above)
+        self.register_to_config(shared_noise=shared_noise, guided_above=guided_above, draft_high=draft_high)
 
     @denormals_flushed()
     @torch.no_grad()
@@ -143,9 +145,10 @@ class ReferenceVideoPipeline(DiffusionPipeline):  # type: ignore[misc]
         aspect = torch.full((len(prompts),), width / height, device=text.device)
         objects, view, phase = self.tracks.network.codec.decode(tokens, aspect)
         objects, view = resample(objects, num_frames), resample(view, num_frames)
+        layout = draw_layout(objects, view, phase, height // 2, width // 2)
         small = self._paint(
-            (objects, view, phase), text, against, (num_frames, height // 2, width // 2), guidance_scale,
-            num_inference_steps, generators, [bool(words.strip()) for words in negatives],
+            layout, text, against, guidance_scale, num_inference_steps, generators,
+            [bool(words.strip()) for words in negatives],
         )  # fmt: skip
         large = enlarge(small, height, width)
         if refine:
@@ -156,7 +159,14 @@ class ReferenceVideoPipeline(DiffusionPipeline):  # type: ignore[misc]
             )
             avoid = self.text_encoder(negatives) if refiner_guidance_scale != 1 else None
             large = self._refine(
-                large, told, avoid, refiner_strength, refiner_guidance_scale, refiner_steps, generators
+                large,
+                told,
+                avoid,
+                refiner_strength,
+                refiner_guidance_scale,
+                refiner_steps,
+                generators,
+                layout,
             )
         return ReferenceVideoOutput(
             frames=list(to_bytes(large)),
@@ -194,19 +204,16 @@ class ReferenceVideoPipeline(DiffusionPipeline):  # type: ignore[misc]
 
     def _paint(
         self,
-        tracks: tuple[Tensor, Tensor, Tensor],
+        layout: Layout,
         text: Tensor,
         against: Tensor | None,
-        size: tuple[int, int, int],
         guidance: float,
         steps: int,
         generators: list[torch.Generator],
         negated: Sequence[bool] = (),
     ) -> Tensor:
         """Small clips (B, T, 3, H, W) in [-1, 1]; `negated` says for which of them `against` is a negative prompt."""
-        frames, height, width = size
-        objects, view, phase = tracks
-        layout = draw_layout(objects, view, phase, height, width)
+        frames, _, height, width = layout.ground.shape[1:]
         plan = self.base.network.plan(layout, text)
         other_plan = None if against is None else self.base.network.plan(layout, against)
         scheduler = EDMEulerScheduler.from_config(self.base_scheduler.config)
@@ -249,9 +256,10 @@ class ReferenceVideoPipeline(DiffusionPipeline):  # type: ignore[misc]
         guidance: float,
         steps: int,
         generators: list[torch.Generator],
+        layout: Layout | None = None,
     ) -> Tensor:
-        """Refined clips, of the shape of `draft` (B, T, 3, H, W)."""
-        level = draft_sigma(strength)
+        """Refined clips, of the shape of `draft` (B, T, 3, H, W), over the layout that they were painted over, if known."""
+        level = draft_sigma(strength, float(self.config.draft_high))
         scheduler = EDMEulerScheduler.from_config(self.refiner_scheduler.config)
         scheduler.set_timesteps(steps)
         grain = [
@@ -263,19 +271,27 @@ class ReferenceVideoPipeline(DiffusionPipeline):  # type: ignore[misc]
         noised = scheduler.precondition_inputs(noised, level)
         draft_level = scheduler.precondition_noise(level)
         draft_level = torch.full((len(x),), float(draft_level), device=draft.device)
+        plan, other_plan = (self._refiner_plan(layout, told) for told in (text, against))
         for timestep in scheduler.timesteps:
             scaled, now = scheduler.scale_model_input(x, timestep), timestep.to(x).expand(len(x))
 
             def estimate(first: int, end: int, scaled: Tensor = scaled, now: Tensor = now) -> Tensor:
                 window = scaled[:, first:end], now, noised[:, first:end], draft_level
-                output = self.refiner(*window, text)
+                output = self.refiner(*window, text, None if plan is None else plan[:, first:end])
                 if against is None:
                     return output  # type: ignore[no-any-return]
-                other = self.refiner(*window, against)
+                other = self.refiner(
+                    *window, against, None if other_plan is None else other_plan[:, first:end]
+                )
                 return other + guidance * (output - other)  # type: ignore[no-any-return]
 
             x = scheduler.step(blended(x.shape[1], estimate), timestep, x).prev_sample
         return x.clamp(-1, 1)
+
+    def _refiner_plan(self, layout: Layout | None, text: Tensor | None) -> Tensor | None:
+        """What the refiner is told of the layout; None where there is nothing to tell."""
+        network = self.refiner.network
+        return None if layout is None or text is None or not network.told else network.plan(layout, text)
 
 
 def with_controls(prompt: str, camera: str | None, style: str | None) -> str:

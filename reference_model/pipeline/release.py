@@ -11,13 +11,14 @@ from diffusers import EDMEulerScheduler
 from diffusers.utils import logging
 from safetensors.torch import load_file, save_file
 
+from reference_model.networks import Planes
 from reference_model.pipeline.modules import PainterModel, RefinerModel, TextModel, TracksModel
 from reference_model.pipeline.pipeline import ReferenceVideoPipeline
 from reference_model.release import VERSIONS, WEIGHTS, check, digests, manifest
 from reference_model.strength import PAINTER_SIGMAS, REFINER_SIGMAS
 from reference_model.text import Tokenizer
 
-SHARED_NOISE, GUIDED_ABOVE = 1.0, 15.0
+SHARED_NOISE, GUIDED_ABOVE, RELEASED_DRAFT_HIGH = 1.0, 15.0, 0.5
 """Settings of sampling that new versions are released with (see `ReferenceVideoPipeline`)."""
 
 
@@ -63,7 +64,7 @@ def build(text: Path, tracks: Path, base: Path, refiner: Path | None) -> Referen
         text_encoder=_fill(TextModel(words), encoder),
         tracks=_fill(TracksModel(), load_file(tracks)),
         base=_fill(PainterModel(), load_file(base)),
-        refiner=None if refiner is None else _fill(RefinerModel(), load_file(refiner)),
+        refiner=None if refiner is None else _refiner(load_file(refiner)),
         tracks_scheduler=EDMEulerScheduler(sigma_min=0.02, sigma_max=20.0, sigma_data=1.0),
         base_scheduler=EDMEulerScheduler(
             sigma_min=PAINTER_SIGMAS[0], sigma_max=PAINTER_SIGMAS[1], sigma_data=0.5
@@ -73,7 +74,14 @@ def build(text: Path, tracks: Path, base: Path, refiner: Path | None) -> Referen
         ),
         shared_noise=SHARED_NOISE,
         guided_above=GUIDED_ABOVE,
+        draft_high=RELEASED_DRAFT_HIGH,
     )
+
+
+def _refiner(state: dict[str, torch.Tensor]) -> torch.nn.Module:
+    """A refiner is told where objects are if it was trained so."""
+    told = Planes() if "slot.0.weight" in state else Planes(0, 0)
+    return _fill(RefinerModel(planes=told.objects, ground=told.ground), state)
 
 
 def _fill(model: torch.nn.Module, state: dict[str, torch.Tensor]) -> torch.nn.Module:

@@ -9,7 +9,6 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from reference_model.diffusion import clip_noise, draw_sigma, karras_sigmas, sample_euler, scales
-from reference_model.layout import draw_layout
 from reference_model.networks import SIGMA_DATA, Painter
 from reference_model.strength import PAINTER_SIGMAS
 from reference_model.text import Tokenizer
@@ -77,7 +76,7 @@ class BaseStage:
             self.device,
         )
         truth = batch.frames(SIZE, SIZE)
-        plan = module.plan(draw_layout(batch.objects, batch.camera, batch.phase, SIZE, SIZE), batch.text)
+        plan = module.plan(batch.layout(SIZE, SIZE), batch.text)
         noise = clip_noise(truth.shape, draw.noise).to(self.device)
         made = sample_euler(
             lambda x, sigma: module.denoise(x, sigma, plan, batch.text),
@@ -118,7 +117,7 @@ def paint_losses(
     module: nn.Module, batch: Batch, clean: Tensor, text: Tensor, sigma: Tensor, noise: Tensor
 ) -> Tensor:
     """Squared error of the raw output for each clip (B,); pixels that an object covers count more."""
-    layout = draw_layout(batch.objects, batch.camera, batch.phase, *clean.shape[-2:])
+    layout = batch.layout(*clean.shape[-2:])
     by = scales(sigma, SIGMA_DATA, clean.ndim)
     noisy = clean + noise * sigma.view(-1, 1, 1, 1, 1)
     output = module(by.into * noisy, by.noise, module.plan(layout, text), text)

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from reference_model.layout import Layout, draw_layout
 from reference_model.text import TextEncoder, Tokenizer
 from reference_model.train.data import encode_texts, training_pair
 from reference_model.world import Scene, frame_times, render, scene_appearance, scene_tracks
@@ -32,6 +33,10 @@ class Batch(NamedTuple):
         """Pixels in [-1, 1]."""
         look = scene_appearance(self.scenes).to(self.objects.device)
         return render(self.objects, self.camera, look, height, width) * 2 - 1
+
+    def layout(self, height: int, width: int) -> Layout:
+        """Where the objects are, as painter and refiner are told."""
+        return draw_layout(self.objects, self.camera, self.phase, height, width)
 
 
 def stretch(rng: random.Random, frames: int) -> list[float]:

@@ -12,14 +12,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from reference_model.diffusion import clip_noise, draw_sigma, karras_sigmas, sample_euler
-from reference_model.layout import draw_layout
-from reference_model.networks import Painter, Refiner, mixing
-from reference_model.strength import DRAFT_HIGH, DRAFT_LOW, REFINER_SIGMAS, draft_sigma, enlarge
+from reference_model.networks import Painter, Planes, Refiner, mixing
+from reference_model.strength import DRAFT_HIGH, REFINER_SIGMAS, draft_sigma, enlarge
 from reference_model.text import Tokenizer
-from reference_model.train.data import load_text_encoder, training_pair
+from reference_model.train.base import FAINT
+from reference_model.train.data import encode_texts, load_text_encoder, training_pair
 from reference_model.train.loop import Config, Draw
 from reference_model.train.pixels import FRAMES, Batch, batch_of, draw_batch, save_sheet
-from reference_model.world import frame_times
+from reference_model.world import describe, frame_times
 from reference_model.world.attributes import STYLES
 
 SIGMA = (-0.6, 1.3)
@@ -29,8 +29,14 @@ SIZE = 64
 RESTYLE = (0.25, 0.35, 0.15)
 """From the first, a level of draft noise, on, the second is the share of drafts in another style than the caption's, so
 that strong refining can restyle; the third is the weight of such clips in the loss."""
+PAINTED = (-0.5, 0.7, 0.5)
+UNTOLD = 0.15
+"""Share of batches in which a refiner that knows layouts is told none, so that any clip can be refined."""
 SOFTNESS = 0.05
 """Errors well above this, in units of the expected error, count linearly."""
+STYLE_SOFTNESS = 2.0
+"""The same for clips in another style, where it is a setting (`heard`): what counts linearly is answered by its median, and
+a line around an object, which is a median only once it is nearly certain, is then never begun."""
 
 
 class RefinerStage:
@@ -40,7 +46,13 @@ class RefinerStage:
     base's stage; restyle (as `RESTYLE`); from_draft (noise level from which the noisy clip is the noised draft, where
     sampling starts, and not noised truth: a mean over pixels sees through any noise, so a network trained on truth alone
     takes the noisy clip's tones for true ones, and a style in the prompt is not heard); steady (weight of the error in
-    the change from frame to frame).
+    the change from frame to frame); planned (the refiner is told where objects are); retold (instead of a draft in another
+    style than the caption's, the draft is what the base makes of the caption, and the refiner is told the same scene in
+    another style, stated, as sampling asks it); towards (the styles that scenes are retold in; one that is named twice is drawn
+    twice as often); heard (errors in such clips count by their squares, see `STYLE_SOFTNESS`); draft_high (noise on the draft
+    at strength 1, where it is not what sampling puts there); near (weight of what objects cover, over that of the rest); faint (weight of
+    clips in sepia or at night, as in the base's stage); painted (mean and spread of the logarithm of the noise level, at most
+    2, from which the base paints drafts, and the share of noise that their frames have in common).
     """
 
     def __init__(self, config: Config, device: torch.device) -> None:
@@ -53,9 +65,11 @@ class RefinerStage:
 
     def build(self) -> nn.Module:
         """The refiner."""
-        network = Refiner(width=int(self.config.settings.get("width", 40)))
-        if "start" in self.config.settings:
-            network.load_state_dict(load_file(self.config.settings["start"]))
+        settings = self.config.settings
+        told = Planes() if settings.get("planned") else Planes(0, 0)
+        network = Refiner(int(settings.get("width", 40)), planes=told.objects, ground=told.ground)
+        if "start" in settings:
+            network.adopt(load_file(settings["start"]), load_file(settings["base"]))
         return network.to(self.device)
 
     def loss(self, module: nn.Module, draw: Draw) -> Tensor:
@@ -65,12 +79,15 @@ class RefinerStage:
         batch = draw_batch(
             draw.scenes, self.config.batch, frames, width / height, self.encoder, self.tokenizer, self.device
         )
-        clean = batch.frames(height, width)
-        strength = torch.rand(len(clean), generator=draw.noise)
-        level = DRAFT_LOW * (DRAFT_HIGH / DRAFT_LOW) ** strength
+        strength = torch.rand(len(batch.scenes), generator=draw.noise)
+        level = draft_sigma(strength, float(self.config.settings.get("draft_high", DRAFT_HIGH)))
         above, portion, importance = self.config.settings.get("restyle", RESTYLE)
         restyle = [float(value) > above and draw.scenes.random() < portion for value in level]
-        plain = self.draft(batch, restyle, height, width, draw)
+        retold = bool(self.config.settings.get("retold"))
+        plain = self.draft(batch, [other and not retold for other in restyle], height, width, draw)
+        if retold:
+            batch = self.retold(batch, restyle, draw)
+        clean = batch.frames(height, width)
         shared = float(self.config.settings.get("shared", 0.5))
         draft = plain + clip_noise(plain.shape, draw.noise, shared).to(self.device) * level.view(
             -1, 1, 1, 1, 1
@@ -82,19 +99,43 @@ class RefinerStage:
         noisy = centre + clip_noise(clean.shape, draw.noise, shared).to(self.device) * sigma.view(
             -1, 1, 1, 1, 1
         )
-        made = module.denoise(noisy, sigma, draft, level.to(self.device), batch.text)
+        plan = None
+        if self.config.settings.get("planned") and draw.scenes.random() >= UNTOLD:
+            plan = module.plan(batch.layout(height // 2, width // 2), batch.text)
+        made = module.denoise(noisy, sigma, draft, level.to(self.device), batch.text, plan)
         error = (made - clean) / mixing(sigma, level.to(self.device)).out
-        weight = 1 + 2 * draw_layout(batch.objects, batch.camera, batch.phase, height, width).near.sum(
-            2, keepdim=True
-        )
+        near = float(self.config.settings.get("near", 2.0))
+        weight = 1 + near * batch.layout(height, width).near.sum(2, keepdim=True)
         # A draft in another style is wrong by far more than `mixing` expects; it must not drown the rest.
-        share = torch.tensor([importance if other else 1.0 for other in restyle], device=self.device)
+        faint = float(self.config.settings.get("faint", 1.0))
+        share = torch.tensor(
+            [
+                (importance if other else 1.0) * (faint if scene.style in FAINT else 1.0)
+                for other, scene in zip(restyle, batch.scenes, strict=True)
+            ],
+            device=self.device,
+        )
         weight = weight * share.view(-1, 1, 1, 1, 1)
-        loss = (robust(error) * weight).mean()
+        softness = torch.full((len(restyle), 1, 1, 1, 1), SOFTNESS, device=self.device)
+        if self.config.settings.get("heard"):
+            softness[torch.tensor(restyle)] = STYLE_SOFTNESS
+        loss = (robust(error, softness) * weight).mean()
         steady = float(self.config.settings.get("steady", 0.0))
         if steady:
-            loss = loss + steady * (robust(error[:, 1:] - error[:, :-1]) * weight[:, 1:]).mean()
+            loss = loss + steady * (robust(error[:, 1:] - error[:, :-1], softness) * weight[:, 1:]).mean()
         return loss
+
+    def retold(self, batch: Batch, restyle: list[bool], draw: Draw) -> Batch:
+        """The batch with another style, said in words, where `restyle`."""
+        scenes, text = list(batch.scenes), batch.text.clone()
+        for row, other in enumerate(restyle):
+            if other:
+                towards = self.config.settings.get("towards", STYLES)
+                styles = [name for name in towards if name != scenes[row].style]
+                scenes[row] = replace(scenes[row], style=draw.scenes.choice(styles))
+                caption = describe(scenes[row], draw.scenes, full=True).text
+                text[row] = encode_texts(self.encoder, self.tokenizer, [caption], self.device)[0]
+        return batch._replace(scenes=scenes, text=text)
 
     @torch.no_grad()
     def draft(self, batch: Batch, restyle: list[bool], height: int, width: int, draw: Draw) -> Tensor:
@@ -104,11 +145,12 @@ class RefinerStage:
             for scene, other in zip(batch.scenes, restyle, strict=True)
         ]
         small = batch._replace(scenes=scenes).frames(height // 2, width // 2)
-        noise = clip_noise(small.shape, draw.noise).to(self.device)
+        mean, spread, shared = self.config.settings.get("painted", PAINTED)
+        noise = clip_noise(small.shape, draw.noise, shared).to(self.device)
         painted = torch.tensor([not other and draw.scenes.random() < 0.5 for other in restyle])
         if bool(painted.any()):
-            sigma = draw_sigma(len(small), -0.5, 0.7, draw.noise).clamp(0.1, 2.0).to(self.device)
-            layout = draw_layout(batch.objects, batch.camera, batch.phase, height // 2, width // 2)
+            sigma = draw_sigma(len(small), mean, spread, draw.noise).clamp(0.1, 2.0).to(self.device)
+            layout = batch.layout(height // 2, width // 2)
             noisy = small + noise * sigma.view(-1, 1, 1, 1, 1)
             made = self.painter.denoise(noisy, sigma, self.painter.plan(layout, batch.text), batch.text)
             small = torch.where(painted.to(self.device).view(-1, 1, 1, 1, 1), made, small)
@@ -130,6 +172,7 @@ class RefinerStage:
         truth = batch.frames(SIZE, SIZE)
         small = degrade(batch.frames(SIZE // 2, SIZE // 2), torch.ones(len(truth), dtype=torch.bool), draw)
         bicubic = enlarge(small, SIZE, SIZE)
+        plan = module.plan(batch.layout(SIZE // 2, SIZE // 2), batch.text) if module.told else None
         figures = {"psnr_bicubic": psnr(bicubic, truth)}
         rows = {}
         for strength in (0.2, 0.5):
@@ -138,7 +181,7 @@ class RefinerStage:
             sigmas = karras_sigmas(1, *REFINER_SIGMAS)
             noise = clip_noise(truth.shape, draw.noise).to(self.device)
             made = sample_euler(
-                lambda x, sigma, d=draft, lv=level: module.denoise(x, sigma, d, lv, batch.text),
+                lambda x, sigma, d=draft, lv=level: module.denoise(x, sigma, d, lv, batch.text, plan),
                 noise + bicubic / sigmas[0],
                 sigmas,
             )
@@ -167,9 +210,9 @@ def degrade(small: Tensor, chosen: Tensor, draw: Draw) -> Tensor:
     )
 
 
-def robust(error: Tensor) -> Tensor:
+def robust(error: Tensor, softness: Tensor) -> Tensor:
     """Pseudo-Huber: drafts that went wrong altogether must not set the gradient for all others."""
-    return (error**2 + SOFTNESS**2).sqrt() - SOFTNESS
+    return (error**2 + softness**2).sqrt() - softness
 
 
 def psnr(made: Tensor, truth: Tensor) -> float:

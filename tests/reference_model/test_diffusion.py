@@ -10,12 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reference_model.diffusion import clip_noise, karras_sigmas, sample_euler, scales
-from reference_model.networks import DRAFT_ERROR, SIGMA_DATA, Refiner, mixing
+from reference_model.layout import draw_layout
+from reference_model.networks import DRAFT_ERROR, SIGMA_DATA, Painter, Refiner, mixing
 from reference_model.pipeline.windows import OVERLAP, WINDOW, blended, windows
 from reference_model.tracks import TrackCodec, cosine_basis, resample
 from reference_model.train.loop import Draw
 from reference_model.train.tracks import tracks_of
 from reference_model.world import sample_scene
+from reference_model.world.render import SLOTS
 
 
 @pytest.mark.parametrize("steps", [1, 2, 5, 12])
@@ -123,3 +125,32 @@ def test_an_untrained_refiner_is_the_best_linear_mixture() -> None:
     error = float(((made - clean) ** 2).mean()) ** 0.5
     assert error == pytest.approx(float(mixing(sigma, level).out[0]), rel=0.03)
     assert error < min(0.3, spread)
+
+
+@torch.no_grad()
+def test_a_refiner_that_learns_where_objects_are_begins_as_the_one_that_did_not() -> None:
+    torch.manual_seed(0)
+    before, painter = Refiner(width=8), Painter(width=8, planes=3, ground=2)
+    for parameter in before.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    after = Refiner(width=8, planes=3, ground=2)
+    after.adopt(before.state_dict(), painter.state_dict())
+    generator = torch.Generator().manual_seed(1)
+    x, draft = (torch.randn(2, 3, 3, 16, 16, generator=generator) for _ in range(2))
+    text, level = torch.randn(2, SLOTS + 1, 128, generator=generator), torch.tensor([0.3, 1.0])
+    tracks = torch.randn(2, SLOTS, 3, 6, generator=generator)
+    tracks[..., 0], tracks[..., 3] = 1.0, -1.0
+    layout = draw_layout(tracks, torch.zeros(2, 3, 3), torch.zeros(2, 2), 8, 8)
+    plan = after.plan(layout, text)
+    assert torch.equal(plan, painter.plan(layout, text))
+    assert float(plan.abs().max()) > 0.01
+    expected = before.denoise(x, level, draft, level, text)
+    torch.testing.assert_close(after.denoise(x, level, draft, level, text, plan), expected)
+    # One that knows layouts is adopted whole.
+    torch.nn.init.normal_(after.enter.weight)
+    again = Refiner(width=8, planes=3, ground=2)
+    again.adopt(after.state_dict(), painter.state_dict())
+    assert torch.equal(
+        again.denoise(x, level, draft, level, text, plan), after.denoise(x, level, draft, level, text, plan)
+    )
+    assert not torch.equal(again.denoise(x, level, draft, level, text, plan), expected)

@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from reference_model.layout import draw_layout
 from reference_model.pipeline import ReferenceVideoPipeline
 from reference_model.pipeline.modules import PainterModel, RefinerModel, TextModel, TracksModel
 from reference_model.pipeline.pipeline import with_controls
 from reference_model.pipeline.release import load_pipeline, save
 from reference_model.text import Tokenizer
+from reference_model.world.render import SLOTS
 
 FAST = {
     "num_inference_steps": 2,
@@ -33,7 +35,7 @@ def tiny(refiner: bool = True) -> ReferenceVideoPipeline:
         TextModel(list(Tokenizer.of_world().words)),
         TracksModel(width=32, depth=1),
         PainterModel(width=8),
-        RefinerModel(width=8),
+        RefinerModel(width=8, planes=3, ground=2),
     ]
     for part in parts:
         for parameter in part.parameters():
@@ -133,12 +135,10 @@ def test_a_negative_prompt_is_heard_below_the_levels_that_are_guided_and_by_its_
 
     def painted(*negative: str) -> list[torch.Tensor]:
         text = never.text_encoder([PROMPT] * 2)
-        tracks = torch.zeros(2, 3, 4, 6), torch.zeros(2, 4, 3), torch.zeros(2, 2)
+        layout = draw_layout(torch.zeros(2, 3, 4, 6), torch.zeros(2, 4, 3), torch.zeros(2, 2), 16, 16)
         generators = [torch.Generator().manual_seed(place) for place in range(2)]
         against = never.text_encoder(list(negative))
-        return list(
-            never._paint(tracks, text, against, (4, 16, 16), 3.0, 2, generators, [bool(n) for n in negative])
-        )
+        return list(never._paint(layout, text, against, 3.0, 2, generators, [bool(n) for n in negative]))
 
     with torch.no_grad():
         neither, second = painted("", ""), painted("", "at night")
@@ -194,6 +194,27 @@ def test_without_a_refiner_the_base_is_enlarged() -> None:
     assert torch.equal(make(base_only)[0], make(tiny(), refine=False)[0])
     with pytest.raises(ValueError, match="has no refiner"):
         make(base_only, refine=True)
+
+
+@torch.no_grad()
+def test_the_refiner_is_told_where_objects_are_and_does_without(pipeline: ReferenceVideoPipeline) -> None:
+    generator = torch.Generator().manual_seed(3)
+    draft = torch.rand(1, 20, 3, 32, 32, generator=generator) * 2 - 1
+    text = pipeline.text_encoder([PROMPT])
+
+    def refined(x: float | None, told: torch.Tensor = text) -> torch.Tensor:
+        tracks = torch.zeros(1, SLOTS, 20, 6)
+        tracks[:, 0, :, 0], tracks[:, 0, :, 3] = 1.0, -1.0
+        tracks[:, 0, :, 1] = x or 0.0
+        layout = draw_layout(tracks, torch.zeros(1, 20, 3), torch.zeros(1, 2), 16, 16)
+        seeds = [torch.Generator().manual_seed(0)]
+        return pipeline._refine(draft, told, None, 0.1, 1.0, 1, seeds, None if x is None else layout)
+
+    assert torch.equal(refined(-0.5), refined(-0.5))
+    assert float((refined(-0.5) - refined(0.5)).abs().mean()) > 1e-3
+    assert not torch.equal(refined(None), refined(0.5))
+    with_other_words = pipeline.text_encoder(["a small blue star"])
+    assert not torch.equal(refined(0.5), refined(0.5, with_other_words))
 
 
 @pytest.mark.parametrize("refiner", [True, False])

@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from reference_model.layout import Layout
 from reference_model.text import Tokenizer
 from reference_model.tracks import FEATURES, KNOTS, TrackNetwork
 from reference_model.train.base import BaseStage
@@ -70,8 +71,8 @@ def stage_of(name: str, weights: dict[str, str]) -> tuple[Config, Stage]:
     if name == "base":
         config = config_of("base", text=weights["text"], width=8)
         return config, quiet(BaseStage(config, CPU))
-    if name == "refiner":
-        config = config_of("refiner", **weights, width=8, base_width=8)
+    if name in ("refiner", "refiner-heard"):
+        config = config_of(name, **weights, width=8, base_width=8)
         return config, quiet(RefinerStage(config, CPU))
     if name == "frames":
         config = config_of("frames")
@@ -83,7 +84,7 @@ def stage_of(name: str, weights: dict[str, str]) -> tuple[Config, Stage]:
 @pytest.mark.parametrize(
     "name",
     [
-        "text", "text-directed", "tracks", "tracks-together", "base", "refiner", "frames", "encoders",
+        "text", "text-directed", "tracks", "tracks-together", "base", "refiner", "refiner-heard", "frames", "encoders",
     ],
 )  # fmt: skip
 def test_a_resumed_run_equals_an_undisturbed_one(name: str, weights: dict[str, str], tmp_path: Path) -> None:
@@ -222,6 +223,84 @@ def test_the_share_and_weight_of_restyled_drafts_are_obeyed(
     assert asked == [True] * 4
     loss(restyle=[9.0, 1.0, 1.0])
     assert asked[4:] == [False] * 2
+
+
+def test_a_retold_scene_is_drafted_as_it_was_and_described_in_its_new_style(
+    weights: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = {"retold": True, "restyle": [0.0, 1.0, 1.0], "towards": ["outlined", "night"]}
+    stage = RefinerStage(config_of("refiner", **weights, base_width=8, **chosen), CPU)
+    drafted: list[Batch] = []
+    told: list[Batch] = []
+    make, retell = stage.draft, stage.retold
+
+    def draft(batch: Batch, restyle: list[bool], *rest: object) -> torch.Tensor:
+        drafted.append(batch)
+        assert restyle == [False, False]
+        return make(batch, restyle, *rest)
+
+    def retold(batch: Batch, restyle: list[bool], draw: Draw) -> Batch:
+        assert restyle == [True, True]
+        told.append(retell(batch, [True, False], draw))
+        return told[0]
+
+    monkeypatch.setattr(stage, "draft", draft)
+    monkeypatch.setattr(stage, "retold", retold)
+    stage.loss(Listening(), Draw.of(0, 0))
+    before, after = drafted[0], told[0]
+    assert after.scenes[0].style in {"outlined", "night"} - {before.scenes[0].style}
+    assert after.scenes[0] == replace(before.scenes[0], style=after.scenes[0].style)
+    assert after.scenes[1] == before.scenes[1]
+    assert not torch.equal(after.text[0], before.text[0])
+    assert torch.equal(after.text[1], before.text[1])
+
+
+def test_small_errors_in_another_style_count_by_their_squares(
+    weights: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def loss(error: float, restyled: float) -> float:
+        chosen = {"retold": True, "heard": True, "restyle": [0.0, restyled, 1.0], "sigma": [0.0, 0.0]}
+        stage = RefinerStage(config_of("refiner", **weights, base_width=8, **chosen), CPU)
+        truth: list[torch.Tensor] = []
+
+        def retold(batch: Batch, *rest: object) -> Batch:
+            truth.append(batch.frames(*size))
+            return batch
+
+        def draft(batch: Batch, restyle: list[bool], height: int, width: int, draw: Draw) -> torch.Tensor:
+            nonlocal size
+            size = (height, width)
+            return batch.frames(height, width)
+
+        size = (64, 64)
+        monkeypatch.setattr(stage, "retold", retold)
+        monkeypatch.setattr(stage, "draft", draft)
+        module = Listening()
+        module.denoise = lambda *given: truth[0] + error
+        return float(stage.loss(module, Draw.of(0, 0)))
+
+    assert loss(0.1, 1.0) / loss(0.05, 1.0) == pytest.approx(4, rel=0.1)
+    assert loss(0.1, 0.0) / loss(0.05, 0.0) < 2.6
+
+
+def test_a_refiner_is_told_the_layout_of_most_batches_and_none_of_some(weights: dict[str, str]) -> None:
+    stage = RefinerStage(config_of("refiner", **weights, base_width=8, planned=True), CPU)
+    painter = stage.painter
+    plans: list[torch.Tensor | None] = []
+
+    class Told(Listening):
+        def plan(self, layout: Layout, text: torch.Tensor) -> torch.Tensor:
+            return painter.plan(layout, text)
+
+        def denoise(self, *given: torch.Tensor | None) -> torch.Tensor:
+            plans.append(given[5])
+            return given[2]
+
+    for step in range(25):
+        stage.loss(Told(), Draw.of(0, step))
+    told = [plan for plan in plans if plan is not None]
+    assert 0 < len(plans) - len(told) < 10
+    assert {tuple(plan.shape[-2:]) for plan in told} <= {(32, 32), (24, 40), (40, 24)}
 
 
 def test_the_refiner_is_held_to_the_change_between_frames(
