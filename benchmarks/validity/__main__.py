@@ -16,7 +16,7 @@ import torch
 
 from benchmarks.validity.alignment import alignment
 from benchmarks.validity.check import worse
-from benchmarks.validity.clips import study_clips, world_clips, world_prompts
+from benchmarks.validity.clips import study_clips, unseen_clips, world_clips, world_prompts
 from benchmarks.validity.defects import OWN_METRIC, benign_noise, responses
 from benchmarks.validity.figures import draw_agreement, draw_prompts, draw_responses, draw_sets
 from benchmarks.validity.page import render
@@ -34,7 +34,9 @@ from evalkit.suites import load_suite
 from evalkit.video import Video
 
 DATA = Path(os.environ.get("EVALKIT_DATA", Path(__file__).parents[3] / "shared" / "data"))
-PARTS = ("real", "world", "benign", "alignment", "prompts", "sets", "people", "slice")
+PARTS = ("real", "unseen", "world", "benign", "alignment", "prompts", "sets", "people", "slice")
+# What was chosen on the camera shots is confirmed on spans that took no part, which are shorter than those.
+UNSEEN, UNSEEN_FRAMES = ("identity_drift",), 12
 SLICE = ("flicker_gain", "teleport", "vanish", "blur_burst")
 # What only needs the pixels; the rest asks for prompts, files or the time a model took.
 _GROUPS = ("temporal.", "visual.", "motion.", "vbench.temporal_flickering")
@@ -50,7 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--data", type=Path, default=DATA, help="folder that holds rated/ (default: %(default)s)"
     )
-    parser.add_argument("--clips", type=int, default=8, help="camera shots (default: %(default)s)")
+    parser.add_argument("--clips", type=int, default=16, help="camera shots (default: %(default)s)")
     parser.add_argument("--world-clips", type=int, default=12, help="rendered clips (default: %(default)s)")
     parser.add_argument(
         "--benign-clips",
@@ -135,12 +137,13 @@ def _stamp() -> dict[str, str]:
 def _results(
     part: str, options: argparse.Namespace, scorer: Scorer, about: dict[str, Any]
 ) -> Iterator[dict[str, Any]]:
-    if part in ("real", "world"):
+    if part in ("real", "unseen", "world"):
         clips, _ = _clips(part, options)
         about |= {"names": list(clips), **_shape(clips)}
-        if options.only:
+        if options.only and part != "unseen":
             about["only"] = list(options.only)
-        for response in responses(clips, scorer, only=options.only, source=part):
+        only = UNSEEN if part == "unseen" else options.only
+        for response in responses(clips, scorer, only=only, source=part):
             print(
                 f"{part} {response.defect:<18} {response.metric:<30} monotone {response.monotone:+.2f} "
                 f"detected {response.detected:.2f} between {response.auc:.2f} iou {response.iou}",
@@ -214,6 +217,8 @@ def _clips(
     source: str, options: argparse.Namespace, shots: int | None = None
 ) -> tuple[Mapping[str, Video], Mapping[str, tuple[Video, Video]]]:
     """Clips of a source, and for each of them two between which nothing is better or worse."""
+    if source == "unseen":
+        return unseen_clips(options.data, options.short_side, options.frames, UNSEEN_FRAMES), {}
     if source == "real":
         clips = study_clips(options.data, shots or options.clips, options.short_side, options.frames)
         half = options.frames // 2

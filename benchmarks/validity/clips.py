@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
 
@@ -21,30 +21,29 @@ from evalkit.models.registry import load_model
 from evalkit.suites import Prompt, load_suite
 from evalkit.video import Video, decode
 
-__all__ = ["longest_shot", "study_clips", "world_clips", "world_prompts"]
+__all__ = ["shots", "study_clips", "unseen_clips", "world_clips", "world_prompts"]
 
 # Footage at hand is edited, and thinned to about two frames a second in places. A shot is a stretch in which every
 # frame can be followed into the next one over more than half of the picture.
 _FOLLOWED = 0.5
 
 
-def longest_shot(followed: NDArray[np.float64]) -> tuple[int, int]:
-    """First and last frame of the longest stretch whose transitions can all be followed.
+def shots(followed: NDArray[np.float64]) -> list[tuple[int, int]]:
+    """First and last frame of every stretch whose transitions can all be followed.
 
     Args:
         followed: share of the picture that can be followed, per transition.
+
+    Example:
+        >>> shots(np.array([0.9, 0.1, 0.8, 0.7]))
+        [(0, 1), (2, 4)]
     """
-    best, start = (0, 0), 0
-    for place in range(len(followed) + 1):
-        if place == len(followed) or followed[place] < _FOLLOWED:
-            if place - start > best[1] - best[0]:
-                best = (start, place)
-            start = place + 1
-    return best
+    borders = [place for place, share in enumerate(followed) if share < _FOLLOWED]
+    return list(zip([0, *(place + 1 for place in borders)], [*borders, len(followed)], strict=True))
 
 
-def study_clips(data: Path, count: int, short_side: int, frames: int) -> dict[str, Video]:
-    """Shots of `frames` frames from distinct camera clips of the rated set, evenly spread over it.
+def _footage(data: Path, short_side: int) -> Iterator[tuple[str, Video, list[tuple[int, int]]]]:
+    """Distinct camera clips of the rated set by their files, reduced, with their shots.
 
     Raises:
         EvalkitError: the rated clips are not there.
@@ -54,7 +53,6 @@ def study_clips(data: Path, count: int, short_side: int, frames: int) -> dict[st
         raise EvalkitError(
             f"no rated clips at {rated}: give the folder that holds rated/ with --data or EVALKIT_DATA"
         )
-    shots: dict[str, Video] = {}
     seen = set()
     for row in read_ratings(rated, "file"):
         if row["model"] != "gt":
@@ -65,14 +63,52 @@ def study_clips(data: Path, count: int, short_side: int, frames: int) -> dict[st
         seen.add(video.clip_id)
         small = reduced(video, short_side, video.num_frames)
         luma = planes_of(small.frames, 256)[..., 0].contiguous()
-        first, last = longest_shot(coherence(*dis_flow(luma)).numpy())
+        yield row["file"], small, shots(coherence(*dis_flow(luma)).numpy())
+
+
+def study_clips(data: Path, count: int, short_side: int, frames: int) -> dict[str, Video]:
+    """Shots of `frames` frames from distinct camera clips of the rated set, evenly spread over it.
+
+    Raises:
+        EvalkitError: the rated clips are not there.
+    """
+    found = {}
+    for file, video, stretches in _footage(data, short_side):
+        first, last = max(stretches, key=_length)
         if last - first + 1 >= frames:
-            shots[row["file"]] = Video(small.frames[first : first + frames].contiguous(), video.fps)
-    names = list(shots)
+            found[file] = _span(video, first, frames)
+    names = list(found)
     step = max(1.0, len(names) / count)
     return {
-        names[int(place * step)]: shots[names[int(place * step)]] for place in range(min(count, len(names)))
+        names[int(place * step)]: found[names[int(place * step)]] for place in range(min(count, len(names)))
     }
+
+
+def unseen_clips(data: Path, short_side: int, frames: int, length: int) -> dict[str, Video]:
+    """Spans of `length` frames of the same footage that `study_clips` with that many `frames` leaves out.
+
+    What comes after its part of a shot, the other shots, and shots too short for it: for what was chosen on the study's
+    clips, and is to be confirmed on others.
+
+    Raises:
+        EvalkitError: the rated clips are not there.
+    """
+    found = {}
+    for file, video, stretches in _footage(data, short_side):
+        longest = max(stretches, key=_length)
+        for first, last in stretches:
+            start = first + frames if (first, last) == longest and last - first + 1 >= frames else first
+            if last - start + 1 >= length:
+                found[f"{file}@{start}"] = _span(video, start, length)
+    return found
+
+
+def _length(shot: tuple[int, int]) -> int:
+    return shot[1] - shot[0]
+
+
+def _span(video: Video, first: int, frames: int) -> Video:
+    return Video(video.frames[first : first + frames].contiguous(), video.fps)
 
 
 def world_prompts(count: int) -> list[Prompt]:

@@ -27,6 +27,7 @@ _SIZE = (4.8, 3.0)
 def draw_responses(responses: Sequence[Mapping[str, Any]], folder: Path) -> list[Path]:
     """Draw `METRIC.svg` for every metric that has a defect of its own; rendered clips dashed."""
     paths = []
+    responses = [response for response in responses if response["source"] in ("real", "world")]
     for name in dict.fromkeys(response["metric"] for response in responses):
         mine = [response for response in responses if response["metric"] == name]
         colours = {

@@ -17,10 +17,12 @@ __all__ = ["render"]
 # Why a row misses its bar where that lies in the nature of the thing; shown only while it does.
 _NOTES: Mapping[str, Mapping[str, str]] = {
     "real": {},
+    "unseen": {},
     "world": {
         "identity_drift": (
             "flow slides over flat colours, so that a flat shape that grows or shrinks leaves a steady change at its "
-            "rim; fading, the shape loses contrast, and that change with it."
+            "rim; fading, the shape loses contrast, and that change with it. A flat shape that only grows lighter or "
+            "darker cannot be told from light."
         ),
         "loop": "what turns through its own symmetry, as a cross does, repeats itself with or without a loop.",
         "dropped_frames": (
@@ -43,16 +45,18 @@ _NOTES: Mapping[str, Mapping[str, str]] = {
 # What a row cannot say of itself.
 _REMARKS: Mapping[str, str] = {
     "real": (
-        "`temporal.seams` and `temporal.appearance_drift` were chosen among some thirty formulas on these very shots "
-        "(docs/design/0005), so that their rows flatter them. On 16 shots, these among them (`python -m "
-        "benchmarks.validity --clips 16 --parts real --only identity_drift chunk_seams --out FOLDER`), *detected* is 1.00 "
-        "[.98, 1.00] for seams and .94 [.85, 1.00] for appearance drift, just below the bar; `temporal.long_drift` has .93 "
-        "[.80, 1.00] there."
+        "`temporal.seams` was chosen among some thirty formulas on eight of these shots, and `temporal.appearance_drift` on "
+        "all of them (docs/design/0005), so that their rows flatter them."
+    ),
+    "unseen": (
+        "Spans that the rows above leave out, of the same footage: what comes after, other shots, and shots too short. "
+        "Nothing was chosen on them."
     ),
 }
 
 _SOURCES = {
     "real": "Camera footage",
+    "unseen": "Camera footage that took no part in choosing",
     "world": "Rendered clips of the reference world",
 }
 _TWINS = {"real": "the two halves of a shot", "world": "the same prompt rendered with two seeds"}

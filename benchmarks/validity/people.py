@@ -28,6 +28,7 @@ TEMPORAL = (
     "temporal.jitter",
     "temporal.discontinuity",
     "temporal.vanishing",
+    "temporal.appearance_drift",
 )
 PICTURE = (
     "visual.sharpness",

@@ -54,7 +54,7 @@ class AppearanceDrift(BaseMetric):
 
     spec = MetricSpec(
         id="temporal.appearance_drift",
-        version="1",
+        version="2",
         title="Appearance drift",
         description="What moves along keeps its place in the motion but slowly becomes something else.",
         direction="lower",
@@ -62,19 +62,21 @@ class AppearanceDrift(BaseMetric):
         range=(0.0, None),
         min_frames=9,
         formula=(
-            "frames a second times the mean over windows of sqrt(max(0, u)); u = mean over pairs of different "
-            "transitions i, j of a window, cells and channels of c[i] c[j]; c[t] = mean over a cell's visible pixels of "
-            "log2(F[t+1] + 16) - log2(F[t] + 16) along the flow, red, green and blue; cells 2/19 of the shorter side; windows "
-            "of 2 s, or of a quarter of a shorter clip; visible: passes the forward-backward check, on no motion "
-            "boundary, not leaving the picture"
+            "frames a second times the mean over cells of sqrt(max(0, u)); u = mean over pairs of different transitions i, j "
+            "of the same window and over channels of c[i] c[j]; c[t] = mean over a cell's visible pixels of the change of "
+            "its look along the flow; look: tint (log2(level + 16) of red, green and blue, less their mean) and contrast "
+            "(standard deviation of each log2(level + 16) over a square of a cell's side); cells 2/19 of the shorter side, "
+            "weighed by what is seen of them; windows of 2 s, or of a quarter of a shorter clip; visible: passes the "
+            "forward-backward check, on no motion boundary, not leaving the picture"
         ),
-        invariant_to=("exposure away from black and clipping", "mirroring", "flicker"),
+        invariant_to=("light that changes, away from black and clipping", "mirroring", "flicker"),
         limits=(
-            "Light that changes, and things that turn into or out of it, drift honestly. Where flow cannot follow, a "
-            "change of look cannot be told from motion: a flat shape that grows or shrinks leaves a steady change at its "
-            "rim. A change between things of the same colour goes unseen: see temporal.long_drift."
+            "Coloured light, and things that turn, drift honestly. Light is told from looks by its multiplying all colours "
+            "alike, so that a plain grey thing that brightens shows only at its rim. Where flow cannot follow, a change of "
+            "look cannot be told from motion: a flat shape that grows or shrinks leaves a steady change at its rim; "
+            "see temporal.long_drift."
         ),
-        citation="Change along optical flow; unbiased square of a mean as in the U-statistic of KVD",
+        citation="Change along optical flow; light as a common factor as in Land and McCann, JOSA 1971; unbiased square of a mean as in the U-statistic of KVD",
         default=False,
         leaf="identity.character",
     )
@@ -88,12 +90,10 @@ class AppearanceDrift(BaseMetric):
         """
         import torch
 
-        from evalkit.metrics.functional.drift import change_along_motion, log_colours, steady_change
+        from evalkit.metrics.functional.drift import change_of_looks, steady_change
 
         planes = torch.cat([clip.tensor(LUMA, "luma")[..., None], clip.tensor(LUMA, "chroma")], -1)
-        found = change_along_motion(
-            log_colours(planes), clip.tensor(FLOW, "forward"), clip.tensor(FLOW, "backward")
-        )
+        found = change_of_looks(planes, clip.tensor(FLOW, "forward"), clip.tensor(FLOW, "backward"))
         fps, transitions = float(clip.record.fps), len(found.change)
         # No window has fewer than two transitions, which very slow clips would cut them to.
         windows = min(max(4, round(transitions / (2 * fps))), transitions // 2)

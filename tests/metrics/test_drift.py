@@ -16,8 +16,10 @@ from evalkit.metrics.functional.drift import (
     ChangeAlongMotion,
     brightness_spikes,
     change_along_motion,
+    change_of_looks,
     drift_slope,
     log_colours,
+    looks,
     periodic_seams,
     sharpness_drift,
     spikes,
@@ -200,14 +202,29 @@ def test_steady_change_is_the_mean_over_all_pairs(count, windows, seed):
     generator = torch.Generator().manual_seed(seed)
     seen = torch.rand(count, 2, 3, generator=generator, dtype=torch.float64)
     change = (torch.randn(count, 3, 2, 3, generator=generator, dtype=torch.float64) + 0.5) * seen[:, None]
-    roots = []
-    for window in range(windows):
-        places = range(window * count // windows, (window + 1) * count // windows)
-        pairs = [(i, j) for i in places for j in places if i != j]
-        products = sum((change[i] * change[j]).sum().item() for i, j in pairs)
-        weights = sum((seen[i] * seen[j]).sum().item() for i, j in pairs)
-        roots.append(max(0.0, products / weights / 3) ** 0.5)
-    assert steady_change(ChangeAlongMotion(change, seen), windows) == pytest.approx(np.mean(roots))
+    spans = [range(w * count // windows, (w + 1) * count // windows) for w in range(windows)]
+    pairs = [(i, j) for span in spans for i in span for j in span if i != j]
+    roots, weights = [], []
+    for row, column in np.ndindex(2, 3):
+        weights.append(sum((seen[i, row, column] * seen[j, row, column]).item() for i, j in pairs))
+        products = sum(
+            (change[i, :, row, column] * change[j, :, row, column]).mean().item() for i, j in pairs
+        )
+        roots.append(max(0.0, products / weights[-1]) ** 0.5)
+    found = steady_change(ChangeAlongMotion(change, seen), windows)
+    assert found == pytest.approx(np.average(roots, weights=weights))
+
+
+def test_a_change_in_one_place_counts_the_same_beside_another():
+    """A mean of roots: the square root of a sum would let what is there anyhow hide the smaller change."""
+    seen = torch.ones(6, 1, 2)
+    lone, both = torch.zeros(6, 1, 1, 2), torch.zeros(6, 1, 1, 2)
+    lone[..., 0] = both[..., 0] = 0.1
+    both[..., 1] = 3.0
+    one, busy, all_ = (
+        steady_change(ChangeAlongMotion(change, seen), 2) for change in (lone, both - lone, both)
+    )
+    assert all_ == pytest.approx(one + busy)
 
 
 def test_nothing_visible_is_no_steady_change():
@@ -229,12 +246,64 @@ def test_a_look_that_changes_along_the_motion_drifts_the_more_the_more_it_change
     assert values[-1] > 4 * values[0]
 
 
-def test_light_that_fades_drifts_at_its_own_rate_and_flicker_does_not():
+def exposed(frames, doublings):
+    """Frames whose light above black, 16 more than the level, is multiplied by so many doublings a channel."""
+    light = (frames + 16.0) * 2 ** torch.as_tensor(doublings, dtype=torch.float32)[:, :, None, None]
+    return (light - 16).round().clamp(0, 255).to(torch.uint8)
+
+
+def test_a_tint_that_creeps_in_drifts_at_its_own_rate_and_light_does_not():
+    frames = (moving_texture(17, 64, step=(1.0, 0.0), seed=3) * 0.5 + 60).to(torch.uint8)
+    # A sixteenth of a doubling less every frame, at 8 frames a second.
+    fading = -torch.arange(17)[:, None] / 16 * torch.ones(3)
+    assert scored("temporal.appearance_drift", exposed(frames, fading)).value < 0.02
+    # Of the tint 2/3, 1/3 and 1/3 of it in one of red, green and blue; contrasts, the other three of six, stay.
+    reddened = exposed(frames, fading * torch.tensor([-1.0, 0.0, 0.0]))
+    assert scored("temporal.appearance_drift", reddened).value == pytest.approx(0.5 / 3, rel=0.15)
+
+
+def test_flicker_is_no_drift():
     frames = moving_texture(17, 64, step=(1.0, 0.0), seed=3)
-    # Light above black: 16 more than the level, a sixteenth of a doubling less every frame, at 8 frames a second.
-    fading = (
-        ((frames + 16.0) * 2 ** (-torch.arange(17) / 16)[:, None, None, None] - 16).round().to(torch.uint8)
-    )
-    assert scored("temporal.appearance_drift", fading).value == pytest.approx(0.5, rel=0.1)
-    flickering = lit(frames, [1.0 if t % 2 else 0.9 for t in range(17)])
+    gains = torch.tensor([[1.0, 1.0, 1.0] if t % 2 else [0.8, 0.9, 1.0] for t in range(17)])
+    flickering = (frames * gains[:, :, None, None]).round().to(torch.uint8)
     assert scored("temporal.appearance_drift", flickering).value < 0.05
+
+
+def test_contrast_that_grows_under_the_same_mean_is_a_change_of_looks():
+    """What version 1, which knew means alone, could not see."""
+    sign = torch.ones(38, 38)
+    sign[:, 1::2] = -1
+    # Squares of a glance are four pixels wide, of which two are up and two down, wherever they lie.
+    growing = torch.stack([2 ** (6.5 + 0.02 * t * sign) - 16 for t in range(8)])
+    planes = torch.zeros(8, 38, 38, 3)
+    planes[..., 0] = growing
+    still = torch.zeros(7, 2, 38, 38)
+    found = change_of_looks(planes, still, still)
+    assert found.change[:, :3].abs().max() < 1e-5
+    # Beyond the picture's sides the stripes are mirrored, one of them twice.
+    assert torch.allclose(found.change[:, 3:, :, 1:-1], torch.tensor(0.02, dtype=torch.float64), atol=1e-4)
+    assert steady_change(found, 2) == pytest.approx(0.02 / 2**0.5, rel=1e-2)
+
+
+def test_looks_are_plain_standard_deviations_and_know_no_light():
+    planes = torch.zeros(1, 38, 57, 3)
+    planes[..., 0] = 60 + 100 * torch.rand(38, 57, generator=torch.Generator().manual_seed(0))
+    planes[..., 1:] = 10 * torch.randn(1, 38, 57, 2, generator=torch.Generator().manual_seed(1))
+    colours, found = log_colours(planes)[0], looks(planes)[0]
+    assert found[..., :3].sum(-1).abs().max() < 1e-4
+    assert torch.allclose(found[..., 0] - found[..., 2], colours[..., 0] - colours[..., 2], atol=1e-4)
+    # A square of four reaches from two before to one behind.
+    square = colours[8:12, 20:24].double()
+    assert torch.allclose(found[10, 22, 3:].double(), square.std((0, 1), correction=0), atol=1e-4)
+    brighter = torch.cat([(planes[..., :1] + 16) * 1.2 - 16, planes[..., 1:] * 1.2], -1)
+    assert torch.allclose(looks(brighter)[0], found, atol=1e-3)
+
+
+def test_looks_do_not_depend_on_the_pieces_they_are_made_in():
+    generator = torch.Generator().manual_seed(0)
+    planes = 128 + 20 * torch.randn(40, 24, 24, 3, generator=generator)
+    there, back = 0.5 * torch.randn(2, 39, 2, 24, 24, generator=generator)
+    whole = change_along_motion(looks(planes), there, back)
+    found = change_of_looks(planes, there, back)
+    assert torch.equal(found.change, whole.change)
+    assert torch.equal(found.seen, whole.seen)

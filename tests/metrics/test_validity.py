@@ -8,13 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.validity import clips as chosen
 from benchmarks.validity.__main__ import SLICE, benign_metrics, measure_slice, merge
 from benchmarks.validity.alignment import order_prompts, side_prompts, swap_order, swap_sides
 from benchmarks.validity.check import outdated, worse
-from benchmarks.validity.clips import longest_shot, world_clips, world_prompts
+from benchmarks.validity.clips import shots, study_clips, unseen_clips, world_clips, world_prompts
 from benchmarks.validity.defects import ALSO, OWN_METRIC, Response, benign_noise, responses
 from benchmarks.validity.figures import draw_agreement, draw_prompts, draw_responses, draw_sets
 from benchmarks.validity.page import render
@@ -237,10 +239,40 @@ def test_single_rows_are_renewed_only_among_the_same_clips():
     assert summary["about"]["benign"]["newer"] == {"y": {"date": "2", "commit": "new"}}
 
 
-def test_a_shot_is_the_longest_stretch_that_can_be_followed():
-    assert longest_shot(np.array([1, 0.1, 1, 1, 0.9, 0.2, 1])) == (2, 5)
-    assert longest_shot(np.ones(4)) == (0, 4)
-    assert longest_shot(np.zeros(4)) == (0, 0)
+def test_a_shot_is_a_stretch_that_can_be_followed():
+    assert shots(np.array([1, 0.1, 1, 1, 0.9, 0.2, 1])) == [(0, 1), (2, 5), (6, 7)]
+    assert shots(np.ones(4)) == [(0, 4)]
+    assert shots(np.zeros(2)) == [(0, 0), (1, 1), (2, 2)]
+
+
+def test_what_was_not_chosen_on_shares_no_frame_with_what_was(monkeypatch, tmp_path):
+    frames = torch.arange(32, dtype=torch.uint8)[:, None, None, None].expand(32, 3, 4, 4)
+    clip = make_clip(frames.contiguous())
+    footage = [
+        ("whole", clip, [(0, 31)]),
+        ("two", clip, [(0, 11), (12, 31)]),
+        ("short", clip, [(0, 18), (19, 31)]),
+        ("cut", clip, [(0, 9), (10, 31)]),
+    ]
+    monkeypatch.setattr(chosen, "_footage", lambda data, side: footage)
+
+    def numbers(video):
+        return video.frames[:, 0, 0, 0].tolist()
+
+    used = {name: numbers(video) for name, video in study_clips(tmp_path, 16, 120, 20).items()}
+    assert {name: (span[0], len(span)) for name, span in used.items()} == {
+        "whole": (0, 20),
+        "two": (12, 20),
+        "cut": (10, 20),
+    }
+    left = {name: numbers(video) for name, video in unseen_clips(tmp_path, 120, 20, 12).items()}
+    assert left == {
+        "whole@20": [*range(20, 32)],
+        "two@0": [*range(12)],
+        "short@0": [*range(12)],
+        "short@19": [*range(19, 31)],
+    }
+    assert all(not set(span) & set(used.get(name.partition("@")[0], [])) for name, span in left.items())
 
 
 def test_swapped_words_change_what_is_shown_and_nothing_else():

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 
 from evalkit.metrics.functional.flow import pieces, visible_mask, warp
@@ -14,8 +15,10 @@ __all__ = [
     "Seams",
     "brightness_spikes",
     "change_along_motion",
+    "change_of_looks",
     "drift_slope",
     "log_colours",
+    "looks",
     "periodic_seams",
     "sharpness_drift",
     "spikes",
@@ -68,6 +71,40 @@ def log_colours(planes: torch.Tensor) -> torch.Tensor:
     return torch.log2(colours.clamp(0, 255) + _BLACK)
 
 
+def looks(planes: torch.Tensor) -> torch.Tensor:
+    """What a place looks like whatever the light: its tint, and the contrast around it, both in doublings.
+
+    Tint: red, green and blue less their mean. Contrast: the standard deviation of each over a glance's square. Light
+    multiplies all of them alike, which moves neither; what turns into something else moves one of them, also where
+    both are equally bright.
+
+    Args:
+        planes: luma and chroma as the `luma` feature gives them, `(T, h, w, 3)`.
+
+    Returns:
+        `(T, h, w, 6)`; contrasts are >= 0.
+
+    Example:
+        >>> import torch
+        >>> stripes = torch.zeros(1, 38, 38, 3); stripes[0, :, ::2, 0], stripes[0, :, 1::2, 0] = 48, 112
+        >>> looks(stripes)[0, 19, 19].abs().round(decimals=1).tolist()  # half a doubling about their mean
+        [0.0, 0.0, 0.0, 0.5, 0.5, 0.5]
+    """
+    import cv2
+
+    colours = log_colours(planes)
+    side = max(1, round(_CELL * min(colours.shape[1:3])))
+
+    def around(picture: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        return np.asarray(cv2.blur(picture, (side, side), borderType=cv2.BORDER_REFLECT))
+
+    contrast = np.empty(colours.shape, np.float32)
+    # A variance is a small difference of large numbers.
+    for out, picture in zip(contrast, colours.double().numpy(), strict=True):
+        out[:] = np.sqrt(np.maximum(around(picture * picture) - around(picture) ** 2, 0))
+    return torch.cat([colours - colours.mean(-1, keepdim=True), torch.from_numpy(contrast)], -1)
+
+
 def change_along_motion(
     pictures: torch.Tensor, forward: torch.Tensor, backward: torch.Tensor
 ) -> ChangeAlongMotion:
@@ -102,12 +139,32 @@ def change_along_motion(
     return ChangeAlongMotion(torch.cat(changes).double(), torch.cat(shares).double())
 
 
-def steady_change(found: ChangeAlongMotion, windows: int) -> float | None:
-    """Root mean square over cells and channels of the change a transition that goes on in one direction.
+def change_of_looks(planes: torch.Tensor, forward: torch.Tensor, backward: torch.Tensor) -> ChangeAlongMotion:
+    """`change_along_motion` of `looks`, which are made for a few frames at a time.
 
-    In every window the mean of `<c[i], c[j]>` over all pairs of different transitions, which is an unbiased estimate of
-    the square of the mean change: change that comes and goes adds nothing to it, however large. Mean over
-    windows of the roots.
+    Args:
+        planes: luma and chroma as the `luma` feature gives them, `(T, h, w, 3)`.
+        forward, backward: flow as the `flow` feature gives it, `(T-1, 2, h, w)`.
+
+    Example:
+        >>> import torch
+        >>> change_of_looks(torch.ones(3, 32, 32, 3), *torch.zeros(2, 2, 2, 32, 32)).change.shape
+        torch.Size([2, 6, 10, 10])
+    """
+    found = [
+        change_along_motion(looks(planes[part.start : part.stop + 1]), forward[part], backward[part])
+        for part in pieces(len(forward))
+    ]
+    return ChangeAlongMotion(*(torch.cat(parts) for parts in zip(*found, strict=True)))
+
+
+def steady_change(found: ChangeAlongMotion, windows: int) -> float | None:
+    """How much of the change a transition goes on in one direction, mean over what is seen.
+
+    In every cell the root of the mean of `c[i] c[j]` over channels and over all pairs of different transitions of the
+    same window, which is an unbiased estimate of the square of the mean change: change that comes and goes adds
+    nothing to it, however large. The roots' mean, not the mean's root: a cell in which much goes on anyhow does not hide
+    what goes on in the others.
 
     Args:
         found: from `change_along_motion`.
@@ -123,16 +180,17 @@ def steady_change(found: ChangeAlongMotion, windows: int) -> float | None:
         >>> [steady_change(ChangeAlongMotion(c.reshape(4, 1, 1, 1), seen), 1) for c in (fade, flicker)]
         [2.0, 0.0]
     """
-    count, channels = found.change.shape[:2]
-    rates = []
+    count = len(found.change)
+    products = weights = torch.zeros(found.seen.shape[1:], dtype=torch.float64)
     for place in range(windows):
         part = slice(place * count // windows, (place + 1) * count // windows)
         change, seen = found.change[part], found.seen[part]
-        products = change.sum(0).square().sum() - change.square().sum()
-        weight = float(seen.sum(0).square().sum() - seen.square().sum()) * channels
-        if weight > 0:
-            rates.append(math.sqrt(max(0.0, float(products) / weight)))
-    return sum(rates) / len(rates) if rates else None
+        products = products + (change.sum(0).square() - change.square().sum(0)).mean(0)
+        weights = weights + seen.sum(0).square() - seen.square().sum(0)
+    weights = weights.clamp(min=0)
+    total = float(weights.sum())
+    # A cell counts by its pairs that are seen: weight x sqrt(products / weight).
+    return float((products.clamp(min=0) * weights).sqrt().sum()) / total if total > 0 else None
 
 
 def drift_slope(distance: torch.Tensor, seconds: float) -> float:
