@@ -190,7 +190,8 @@ KNOWN_WEIGHTS: Mapping[str, KnownWeights] = {
             f"{_OPENAI}/40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af/ViT-B-32.pt",
             "40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af",
             "MIT",
-            "alignment.clip, vbench.background_consistency, vbench.appearance_style, evalcrafter.clip_temp, evalcrafter.clip_score",
+            "alignment.clip, alignment.video_text, vbench.background_consistency, vbench.appearance_style, "
+            "evalcrafter.clip_temp, evalcrafter.clip_score",
         ),
         KnownWeights(
             "clip:ViT-L-14",

@@ -7,7 +7,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,23 +18,24 @@ from benchmarks.validity.alignment import alignment
 from benchmarks.validity.check import worse
 from benchmarks.validity.clips import study_clips, unseen_clips, world_clips, world_prompts
 from benchmarks.validity.defects import OWN_METRIC, benign_noise, responses
-from benchmarks.validity.figures import draw_agreement, draw_prompts, draw_responses, draw_sets
+from benchmarks.validity.figures import draw_agreement, draw_prompts, draw_responses, draw_sets, draw_shares
 from benchmarks.validity.page import render
 from benchmarks.validity.people import RATINGS, agreement
 from benchmarks.validity.prompts import prompt_responses
 from benchmarks.validity.scoring import Scorer
-from benchmarks.validity.sets import set_responses
+from benchmarks.validity.sets import OWN_SET_METRIC, set_responses
+from benchmarks.validity.shares import generated_clips, share_responses
 from evalkit.errors import EvalkitError, MissingExtra, MissingWeights
 from evalkit.features.registry import load_extractor
 from evalkit.metrics.registry import is_set_metric, load_metric, metric_specs
 from evalkit.metrics.spec import ClipMetric
 from evalkit.runs.environment import environment
 from evalkit.runs.files import atomic_path
-from evalkit.suites import load_suite
+from evalkit.suites import Prompt, load_suite
 from evalkit.video import Video
 
 DATA = Path(os.environ.get("EVALKIT_DATA", Path(__file__).parents[3] / "shared" / "data"))
-PARTS = ("real", "unseen", "world", "benign", "alignment", "prompts", "sets", "people", "slice")
+PARTS = ("real", "unseen", "world", "benign", "alignment", "prompts", "sets", "shares", "people", "slice")
 # What was chosen on the camera shots is confirmed on spans that took no part, which are shorter than those.
 UNSEEN, UNSEEN_FRAMES = ("identity_drift",), 12
 SLICE = ("flicker_gain", "teleport", "vanish", "blur_burst")
@@ -43,6 +44,9 @@ _GROUPS = ("temporal.", "visual.", "motion.", "vbench.temporal_flickering")
 _WORLD_SIDE = 64
 # Seeds of the two sides of a set: as many clips as the manifold metrics' balls around five neighbours can tell apart.
 _SET_SEEDS = ((0, 1, 2, 3), (4, 5, 6, 7))
+# What extrapolates needs twice as many clips as the encoder has features, and that with a tenth of them left out.
+_MANY = "set.fvd_infinity"
+_MANY_SEEDS = (range(24), range(24, 48))
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -66,7 +70,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--short-side", type=int, default=120)
     parser.add_argument("--frames", type=int, default=20)
     parser.add_argument(
-        "--only", nargs="*", help="defects (for benign: metrics) to run; the others are kept (default: all)"
+        "--only",
+        nargs="*",
+        help="defects (for benign, sets: metrics) to run; the others are kept (default: all)",
     )
     parser.add_argument(
         "--parts", nargs="*", choices=PARTS, default=list(PARTS), help="parts to run; the others are kept"
@@ -78,8 +84,8 @@ def main(arguments: list[str] | None = None) -> int:
     path = options.out / "summary.json"
     summary: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     for part in options.parts:
-        if part == "people" and not (options.data / "rated" / "ratings.csv").is_file():
-            print(f"people: no rated clips at {options.data / 'rated'}; left out", file=sys.stderr)
+        if part in ("people", "shares") and not (options.data / "rated" / "ratings.csv").is_file():
+            print(f"{part}: no rated clips at {options.data / 'rated'}; left out", file=sys.stderr)
             continue
         # A part hands over what it has as soon as it has it, and the file is read again each time: a study that is
         # stopped keeps what it measured, and parts may be measured beside each other.
@@ -96,6 +102,7 @@ def main(arguments: list[str] | None = None) -> int:
     draw_responses(summary.get("defects", []), options.out / "figures")
     draw_sets(summary.get("sets", []), options.out / "figures")
     draw_prompts(summary.get("prompts", []), options.out / "figures")
+    draw_shares(summary.get("shares", []), options.out / "figures")
     if summary.get("people"):
         draw_agreement(summary["people"], options.out / "figures")
     (options.out / "index.md").write_text(render(summary), encoding="utf-8")
@@ -113,7 +120,7 @@ def _measure(part: str, options: argparse.Namespace) -> Iterator[dict[str, Any]]
     for result in _results(part, options, scorer, about):
         named = {
             item["metric"].partition(":")[0]
-            for name in ("defects", "people", "slice", "sets", "prompts")
+            for name in ("defects", "people", "slice", "sets", "shares", "prompts")
             for item in result.get(name, [])
         }
         spent = {"encoders": scorer.encoders, "cpu_seconds": round(time.process_time() - started)} | stamp
@@ -183,23 +190,31 @@ def _results(
             )
             yield {"prompts": list(found)}
     elif part == "sets":
-        sets: dict[str, Any] = {}
         prompts = world_prompts(options.set_prompts)
-        sides = [
-            {
-                f"{name}, seed {seed}": clip
-                for seed in seeds
-                for name, clip in world_clips(prompts, seed=seed, side=_WORLD_SIDE).items()
-            }
-            for seeds in _SET_SEEDS
-        ]
-        for response in set_responses(*sides, scorer):
-            sets[response.metric] = response.to_dict()
-            print(
-                f"sets {response.defect:<10} {response.metric:<16} monotone {response.monotone:+.2f}",
-                file=sys.stderr,
-            )
-            yield {"sets": list(sets.values())}
+        chosen = [name for name in OWN_SET_METRIC if not options.only or name in options.only]
+        if options.only:
+            about["only"] = chosen
+        sets: dict[str, Any] = {}
+        for names, seeds in (
+            ([name for name in chosen if name != _MANY], _SET_SEEDS),
+            ([name for name in chosen if name == _MANY], _MANY_SEEDS),
+        ):
+            if not names:
+                continue
+            sides = [_repeated(prompts, side) for side in seeds]
+            for response in set_responses(*sides, scorer, names):
+                sets[response.metric] = response.to_dict()
+                print(
+                    f"sets {response.defect:<10} {response.metric:<16} monotone {response.monotone:+.2f}",
+                    file=sys.stderr,
+                )
+                yield {"sets": list(sets.values())}
+    elif part == "shares":
+        shares: list[Any] = []
+        for share in share_responses(generated_clips(options.data), _clips("real", options)[0], scorer):
+            shares.append(share.to_dict())
+            print(f"shares {share.defect:<10} {share.metric} monotone {share.monotone:+.2f}", file=sys.stderr)
+            yield {"shares": list(shares)}
     elif part == "people":
         people: list[Any] = []
         tables = {}
@@ -228,6 +243,15 @@ def _clips(
     prompts = world_prompts(options.world_clips)
     rendered, other = (world_clips(prompts, seed=seed, side=_WORLD_SIDE) for seed in (0, 1))
     return rendered, {name: (rendered[name], other[name]) for name in rendered}
+
+
+def _repeated(prompts: list[Prompt], seeds: Iterable[int]) -> dict[str, Video]:
+    """Rendered clips of every prompt with every seed."""
+    return {
+        f"{name}, seed {seed}": clip
+        for seed in seeds
+        for name, clip in world_clips(prompts, seed=seed, side=_WORLD_SIDE).items()
+    }
 
 
 def _shape(clips: Mapping[str, Video]) -> dict[str, int]:
@@ -282,10 +306,9 @@ def merge(summary: dict[str, Any], measured: Mapping[str, Any]) -> None:
         if not before or not only:
             continue
         # Of harmless changes one source is measured after the other.
-        names = about["names"] if part != "benign" else {**before["names"], **about["names"]}
-        if names != before["names"] or any(
-            about.get(key) != before.get(key) for key in ("short_side", "frames")
-        ):
+        known = before.get("names")
+        names = {**known, **about["names"]} if part == "benign" else about.get("names")
+        if names != known or any(about.get(key) != before.get(key) for key in ("short_side", "frames")):
             raise EvalkitError(
                 f"validity: the record's {part} clips are not the ones chosen now; leave out --only to measure all"
             )
@@ -293,24 +316,25 @@ def merge(summary: dict[str, Any], measured: Mapping[str, Any]) -> None:
         stamp = {key: about[key] for key in ("date", "commit")}
         about.clear()
         about.update(before)
-        if part == "benign":
+        if part in ("benign", "sets"):
             about["newer"] = {**before.get("newer", {}), **dict.fromkeys(only, stamp)}
     for name, value in measured.items():
         if name == "benign" and "newer" in measured["about"]["benign"]:
             for source, table in value.items():
                 summary[name][source] = {**summary[name].get(source, {}), **table}
-        elif name == "defects":
-            fresh = {(item["source"], item["defect"], item["metric"]) for item in value}
-            kept = [
-                item
-                for item in summary.get(name, [])
-                if (item["source"], item["defect"], item["metric"]) not in fresh
-            ]
+        elif name in ("defects", "sets"):
+            fresh = {_row(item) for item in value}
+            kept = [item for item in summary.get(name, []) if _row(item) not in fresh]
             summary[name] = [*kept, *value]
         elif isinstance(value, dict):
             summary[name] = {**summary.get(name, {}), **value}
         else:
             summary[name] = value
+
+
+def _row(item: Mapping[str, Any]) -> tuple[str, str, str]:
+    """What a row is about."""
+    return item.get("source", ""), item["defect"], item["metric"]
 
 
 if __name__ == "__main__":

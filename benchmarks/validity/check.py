@@ -26,7 +26,7 @@ def outdated(summary: Summary) -> list[str]:
 def worse(new: Summary, record: Summary) -> list[str]:
     """What fell below the lower end of the record's 95% interval, one sentence each.
 
-    Only what both hold is compared: defects by source, defect and metric; sets by metric and defect; agreement by metric
+    Only what both hold is compared: defects by source, defect and metric; sets and shares by metric and defect; agreement by metric
     and rating; alignment by task.
     """
     return [
@@ -50,6 +50,11 @@ def _pairs(new: Summary, record: Summary) -> Iterator[tuple[str, float, float, f
     for item in new.get("sets", []):
         if (before := sets.get((item["metric"], item["defect"]))) is not None:
             title = f"sets {item['defect']} {item['metric']} monotone"
+            yield title, item["monotone"], before["monotone"], before["interval"][0]
+    shares = {(item["metric"], item["defect"]): item for item in record.get("shares", [])}
+    for item in new.get("shares", []):
+        if (before := shares.get((item["metric"], item["defect"]))) is not None:
+            title = f"shares {item['defect']} {item['metric']} monotone"
             yield title, item["monotone"], before["monotone"], before["interval"][0]
     prompts = {item["metric"]: item for item in record.get("prompts", [])}
     for item in new.get("prompts", []):

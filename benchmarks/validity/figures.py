@@ -19,7 +19,7 @@ mpl.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "evalkit", "font.si
 from matplotlib import pyplot as plt  # noqa: E402  (the backend must be chosen first)
 from matplotlib.axes import Axes  # noqa: E402
 
-__all__ = ["draw_agreement", "draw_prompts", "draw_responses", "draw_sets"]
+__all__ = ["draw_agreement", "draw_prompts", "draw_responses", "draw_sets", "draw_shares"]
 
 _SIZE = (4.8, 3.0)
 
@@ -70,6 +70,20 @@ def draw_prompts(responses: Sequence[Mapping[str, Any]], folder: Path) -> list[P
                 if own == name:
                     label = f"another prompt, {response['clips']} rendered clips"
                     _line(axes, response["values"], f"{label}, {variant}" if variant else label)
+        paths.append(path)
+    return paths
+
+
+def draw_shares(responses: Sequence[Mapping[str, Any]], folder: Path) -> list[Path]:
+    """Draw `METRIC.svg` for every metric that is a share; what there is without any mark as a line."""
+    paths = []
+    for name in dict.fromkeys(response["metric"] for response in responses):
+        with _course(folder, name, "strength of the defect") as (axes, path):
+            mine = [response for response in responses if response["metric"] == name]
+            for response in mine:
+                _line(axes, response["values"], f"{response['defect']}, {response['clips']} clips")
+            if mine[0]["without"] is not None:
+                axes.axhline(mine[0]["without"], color="gray", linewidth=0.8, label="without any mark")
         paths.append(path)
     return paths
 

@@ -10,6 +10,7 @@ from scipy.stats import spearmanr
 
 from benchmarks.validity.defects import OWN_METRIC
 from benchmarks.validity.people import RATINGS
+from benchmarks.validity.shares import CRFS
 from evalkit.metrics.registry import metric_specs
 
 __all__ = ["render"]
@@ -87,6 +88,8 @@ def render(summary: Mapping[str, Any]) -> str:
         lines += _prompts(summary["prompts"])
     if summary.get("sets"):
         lines += _sets(summary["sets"])
+    if summary.get("shares"):
+        lines += _shares(summary["shares"])
     if summary.get("people"):
         lines += _people(summary["people"], summary.get("rated_clips", {}))
     else:
@@ -278,24 +281,49 @@ def _sets(responses: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         "## Sets of clips",
         "",
         (
-            f"{responses[0]['clips']} rendered clips against as many others of the same prompts. The strength is the share "
-            "of clips that are all the same one (*collapse*) or cut into tiles in another order (*scramble*); a defect of "
+            "Rendered clips against as many others of the same prompts. The strength is the share of clips that are all the same one (*collapse*) or cut into tiles in another order (*scramble*); a defect of "
             "clips is on every clip. *re-encode*: the clean set at crf 18. *monotone*: Spearman of strength and value, in "
             "brackets the least and largest with a tenth of the clips left out. **Bold**: below .95."
         ),
         "",
-        "| metric | defect | clean | re-encode | middle | full | monotone |",
-        "|---|---|---|---|---|---|---|",
+        "| metric | defect | clips | clean | re-encode | middle | full | monotone |",
+        "|---|---|---|---|---|---|---|---|",
     )
     for item in responses:
         values, (low, high) = item["values"], item["interval"]
         yield (
-            f"| `{item['metric']}` | {item['defect']} | {values[0]:.4g} | {item['harmless']:.4g} | {values[3]:.4g} | "
+            f"| `{item['metric']}` | {item['defect']} | {item['clips']} | {values[0]:.4g} | {item['harmless']:.4g} | {values[3]:.4g} | "
             f"{values[-1]:.4g} | {_barred(item['monotone'], 0.95, '+.2f')} ({low:+.2f} to {high:+.2f}) |"
         )
     yield ""
     for item in responses:
         yield from (f"![{item['metric']}](figures/{item['metric']}.svg)", "")
+
+
+def _shares(responses: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    yield from (
+        "## Shares of bits and of clips",
+        "",
+        (
+            "Means over clips. *re-encoded*: clips of LaVie that `invisible-watermark` has marked by `dwtDctSvd`, at crf "
+            f"{', '.join(str(crf) for crf in CRFS)}. *faded*: of the mark's own difference from the picture that share is "
+            "taken away. *slowed*: of the camera shots above as many frames show that share less of their time, until they "
+            "stand still. *without*: the same clips without any mark. *monotone*: Spearman of strength and mean, with its "
+            "95% interval (clips resampled). **Bold**: below .95."
+        ),
+        "",
+        "| metric | defect | clips | clean | 0.2 | 0.4 | 0.6 | 0.8 | 1 | without | monotone | 95% |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
+    )
+    for item in responses:
+        shown, (low, high) = " | ".join(f"{value:.2f}" for value in item["values"]), item["interval"]
+        yield (
+            f"| `{item['metric']}` | {item['defect']} | {item['clips']} | {shown} | {_number(item['without'])} | "
+            f"{_barred(item['monotone'], 0.95, '+.2f')} | {low:+.2f} to {high:+.2f} |"
+        )
+    yield ""
+    for name in dict.fromkeys(item["metric"] for item in responses):
+        yield from (f"![{name}](figures/{name}.svg)", "")
 
 
 def _people(

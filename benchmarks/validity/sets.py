@@ -23,6 +23,7 @@ COLLAPSE, SCRAMBLE = "collapse", "scramble"
 # The remaining defects are those of clips, which every clip of the set has.
 OWN_SET_METRIC: Mapping[str, str] = {
     "set.fvd": COLLAPSE,
+    "set.fvd_infinity": COLLAPSE,
     "set.kvd": COLLAPSE,
     "set.jedi": COLLAPSE,
     "set.frechet": COLLAPSE,

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import inspect
 import os
+import re
 from pathlib import Path
 from typing import Any
 
+from evalkit.metrics.peers import PEERS
 from evalkit.metrics.registry import METRICS
 from evalkit.metrics.spec import MetricSpec
+from evalkit.weights import KNOWN_WEIGHTS
 
 __all__ = ["card", "parameters", "write_cards"]
 
@@ -31,6 +34,44 @@ _CONTROLS = (
     "and compares them (repeatability, response to guidance and to weighted words, negative prompts, diversity of seeds, "
     "paraphrases, long clips)."
 )
+
+
+# Why the validity study has no figure of a metric, where that follows neither from its group nor from its weights.
+_NO_FIGURE = {
+    "provenance.c2pa": "a yes or no about a file has no course over strength.",
+    "provenance.metadata_leak": "a yes or no about a file has no course over strength.",
+    "safety.nsfw": "the study holds no unsafe footage, and makes none.",
+    "vbench.motion_smoothness": (
+        "the study lacked AMT-S, the network that it interpolates with, which everybody exports from VBench for themselves."
+    ),
+}
+
+
+def why_no_figure(name: str) -> str:
+    """Why there is no picture of a metric's behaviour under its own defect, a sentence.
+
+    Args:
+        name: id of the metric.
+
+    Example:
+        >>> why_no_figure("cost.peak_memory")
+        'a cost is measured, not judged: it has no defect.'
+    """
+    if name in _NO_FIGURE:
+        return _NO_FIGURE[name]
+    if name.startswith("cost."):
+        return "a cost is measured, not judged: it has no defect."
+    if name in PEERS:
+        program = _GROUPS[name.partition(".")[0]].removesuffix("'s own formulas")
+        return f"its values are those of {program}'s own program, which evalkit reads and does not run."
+    weights = [
+        f"`{known.name}`" for known in KNOWN_WEIGHTS.values() if name in re.split(r", | and ", known.used_by)
+    ]
+    if weights:
+        return (
+            f"the study lacked its weights, {' and '.join(weights)}; `evalkit doctor` says how to get them."
+        )
+    return "the validity study does not cover it."
 
 
 def parameters(metric: type) -> list[tuple[str, Any]]:
@@ -86,7 +127,7 @@ def card(name: str, metric: type, figure: str | None = None) -> str:
         lines += [
             "## Behaviour under its own defect",
             "",
-            "No figure: the validity study has no defect for it, or lacked its weights or another program's values.",
+            f"No figure: {why_no_figure(name)}",
             "",
         ]
     lines += ["## Limits", "", spec.limits or "None known.", ""]

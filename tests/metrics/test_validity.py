@@ -18,12 +18,21 @@ from benchmarks.validity.alignment import order_prompts, side_prompts, swap_orde
 from benchmarks.validity.check import outdated, worse
 from benchmarks.validity.clips import shots, study_clips, unseen_clips, world_clips, world_prompts
 from benchmarks.validity.defects import ALSO, OWN_METRIC, Response, benign_noise, responses
-from benchmarks.validity.figures import draw_agreement, draw_prompts, draw_responses, draw_sets
+from benchmarks.validity.figures import draw_agreement, draw_prompts, draw_responses, draw_sets, draw_shares
 from benchmarks.validity.page import render
 from benchmarks.validity.people import Agreement, _correlate
 from benchmarks.validity.prompts import PROMPT_METRICS, other_prompt, prompt_responses
 from benchmarks.validity.scoring import Scorer, auc, marked, reduced, temporal_iou
 from benchmarks.validity.sets import OWN_SET_METRIC, scrambled, set_responses, spoilt
+from benchmarks.validity.shares import (
+    CRFS,
+    faded,
+    generated_clips,
+    marked_by_library,
+    respond,
+    share_responses,
+    slowed,
+)
 from evalkit.errors import EvalkitError
 from evalkit.metrics.registry import METRICS
 from evalkit.suites import load_suite
@@ -158,6 +167,60 @@ def test_a_set_gets_worse_as_its_clips_become_one(tmp_path):
     assert worse({"sets": worst}, {"sets": [rows[0] | {"monotone": 1.0, "interval": [0.9, 1.0]}]})
 
 
+def test_a_slowed_clip_is_its_own_opening_and_at_last_stands_still():
+    clip = make_clip((10 * torch.arange(9)[:, None, None, None]).expand(9, 3, 4, 4).to(torch.uint8))
+    for strength, step in ((0.0, 10), (0.2, 8), (0.6, 4), (1.0, 0)):
+        assert slowed(clip, strength).frames[:, 0, 0, 0].tolist() == [step * t for t in range(9)]
+
+
+def test_a_share_is_monotone_when_its_mean_falls():
+    falling = np.linspace(1.0, 0.5, 6) * np.ones((4, 1))
+    found = respond("provenance.watermark", "faded", falling, 0.5)
+    assert found.values == pytest.approx(tuple(np.linspace(1.0, 0.5, 6)))
+    assert (found.monotone, found.interval, found.clips) == (pytest.approx(1.0), pytest.approx((1.0, 1.0)), 4)
+    assert respond("motion.dynamic_degree", "slowed", np.ones((4, 6)), None).monotone == 0.0
+    assert respond("motion.dynamic_degree", "slowed", 1 - falling, None).monotone == pytest.approx(-1.0)
+
+
+def test_motion_that_slows_down_ends_in_no_motion(tmp_path):
+    # At 64 pixels what moves by more than 1.5 of them in a frame counts, by its fastest twentieth.
+    shots = {"one": make_clip(moving_texture(12, 64, step=(2.6, 0.0)), 8)}
+    (found,) = share_responses({}, shots, Scorer())
+    assert (found.metric, found.defect, found.without) == ("motion.dynamic_degree", "slowed", None)
+    assert found.values == (1.0, 1.0, 1.0, 0.0, 0.0, 0.0)
+    rows = [found.to_dict()]
+    assert [path.name for path in draw_shares(rows, tmp_path)] == ["motion.dynamic_degree.svg"]
+    page = render({"about": {"shares": {"cpu_seconds": 1.0}}, "shares": rows})
+    assert "| `motion.dynamic_degree` | slowed | 1 | 1.00 | 1.00 | 1.00 | 0.00 | 0.00 | 0.00 |  |" in page
+    record = [rows[0] | {"interval": [0.7, 1.0]}]
+    assert worse({"shares": rows}, {"shares": record}) == []
+    lost = worse({"shares": [rows[0] | {"monotone": 0.0}]}, {"shares": record})
+    assert lost[0].startswith("shares slowed motion.dynamic_degree monotone: 0.000")
+
+
+def test_marks_are_read_until_they_are_faded_or_compressed_away(tmp_path):
+    pytest.importorskip("imwatermark", reason="needs evalkit[watermark]")
+    clip = make_clip((moving_texture(1, 256, (1.0, 0.0)).float() * 0.5 + 60).to(torch.uint8))
+    marked = marked_by_library(clip)
+    assert faded(clip, marked, 0.0) == marked
+    assert faded(clip, marked, 1.0) == clip
+    found = list(share_responses({"one": clip}, {}, Scorer()))
+    assert [(item.metric, item.defect) for item in found] == [
+        ("provenance.watermark", "re-encoded"),
+        ("provenance.watermark", "faded"),
+        ("provenance.watermark_robustness", "faded"),
+    ]
+    recoded, fading, robust = found
+    assert len(recoded.values) == len(CRFS) + 1
+    assert recoded.values[0] == fading.values[0] > 0.95
+    assert fading.values[-1] == fading.without < 0.8
+    assert robust.values[-1] == robust.without
+    assert recoded.values[-1] < recoded.values[0]
+    names = {path.name for path in draw_shares([item.to_dict() for item in found], tmp_path)}
+    assert names == {"provenance.watermark.svg", "provenance.watermark_robustness.svg"}
+    assert generated_clips(tmp_path) == {}
+
+
 def test_another_prompt_promises_something_else_of_the_same_kind():
     prompts = load_suite("core").prompts
     for metric, attribute in (("colour", "colour"), ("relation", "relation"), ("temporal_order", "events")):
@@ -237,6 +300,19 @@ def test_single_rows_are_renewed_only_among_the_same_clips():
     merge(summary, {"about": {"benign": again}, "benign": {"real": {"y": {"noise": 3.0}}}})
     assert summary["benign"]["real"] == {"x": {"noise": 1.0}, "y": {"noise": 3.0}}
     assert summary["about"]["benign"]["newer"] == {"y": {"date": "2", "commit": "new"}}
+    rows = [{"metric": name, "defect": "collapse", "monotone": 1.0} for name in ("set.fvd", "set.kvd")]
+    merge(summary, {"about": {"sets": {"date": "1", "commit": "old"}}, "sets": rows})
+    again = {"date": "2", "commit": "new", "only": ["set.kvd"]}
+    merge(summary, {"about": {"sets": again}, "sets": [rows[1] | {"monotone": 0.5}]})
+    assert [(row["metric"], row["monotone"]) for row in summary["sets"]] == [
+        ("set.fvd", 1.0),
+        ("set.kvd", 0.5),
+    ]
+    assert summary["about"]["sets"] == {
+        "date": "1",
+        "commit": "old",
+        "newer": {"set.kvd": {"date": "2", "commit": "new"}},
+    }
 
 
 def test_a_shot_is_a_stretch_that_can_be_followed():
