@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from reference_model.evaluate.figures import Share, bootstrap, change, tally
 from reference_model.evaluate.prompts import balanced
+from reference_model.layout import draw_layout
 from reference_model.pipeline import ReferenceVideoOutput, ReferenceVideoPipeline
 from reference_model.probe import agrees, observe
 from reference_model.strength import enlarge
@@ -148,7 +150,10 @@ def strength(pipeline: ReferenceVideoPipeline, count: int) -> list[dict[str, flo
 
 
 def against_bicubic(pipeline: ReferenceVideoPipeline, count: int) -> list[dict[str, object]]:
-    """PSNR of degraded truth, enlarged by the refiner and bicubically, and the mean gain with a bootstrap interval."""
+    """PSNR of degraded truth, enlarged by the refiner and bicubically, and the mean gain with a bootstrap interval.
+
+    Once the refiner is told where objects are, as in sampling, and once it has to read that off the degraded clip.
+    """
     draw = Draw.of(0, 0, "against-bicubic")
     asked = balanced(count, 24)
     scenes = [one.scene for one in asked]
@@ -158,17 +163,19 @@ def against_bicubic(pipeline: ReferenceVideoPipeline, count: int) -> list[dict[s
     small = render(objects, camera, look, 32, 32) * 2 - 1
     bicubic = enlarge(degrade(small, torch.ones(count, dtype=torch.bool), draw), 64, 64)
     text = pipeline.text_encoder([one.prompt for one in asked])
+    layout = draw_layout(objects, camera, torch.tensor([scene.phase for scene in scenes]), 32, 32)
     plain = np.array([psnr(a, b) for a, b in zip(bicubic, truth, strict=True)])
     rng = np.random.default_rng(0)
     rows: list[dict[str, object]] = []
-    for value in (0.0, 0.1, 0.3, 0.5):
+    for value, told in product((0.0, 0.1, 0.3, 0.5), (layout, None)):
         seeds = [torch.Generator().manual_seed(place) for place in range(count)]
-        refined = pipeline._refine(bicubic, text, None, value, 1.0, 1, seeds)
+        refined = pipeline._refine(bicubic, text, None, value, 1.0, 1, seeds, told)
         gains = np.array([psnr(a, b) for a, b in zip(refined, truth, strict=True)]) - plain
         low, high = bootstrap([gains[rng.integers(count, size=count)].mean() for _ in range(1000)])
         rows.append(
             {
                 "refiner_strength": value,
+                "told_the_layout": told is not None,
                 "bicubic_db": round(float(plain.mean()), 2),
                 "refined_db": round(float((plain + gains).mean()), 2),
                 "gain_db": f"{gains.mean():.2f} [{low:.2f}, {high:.2f}]",

@@ -116,8 +116,9 @@ class RefinerStage:
             device=self.device,
         )
         weight = weight * share.view(-1, 1, 1, 1, 1)
-        softness = torch.full((len(restyle), 1, 1, 1, 1), SOFTNESS, device=self.device)
+        softness: float | Tensor = SOFTNESS
         if self.config.settings.get("heard"):
+            softness = torch.full((len(restyle), 1, 1, 1, 1), SOFTNESS, device=self.device)
             softness[torch.tensor(restyle)] = STYLE_SOFTNESS
         loss = (robust(error, softness) * weight).mean()
         steady = float(self.config.settings.get("steady", 0.0))
@@ -210,7 +211,7 @@ def degrade(small: Tensor, chosen: Tensor, draw: Draw) -> Tensor:
     )
 
 
-def robust(error: Tensor, softness: Tensor) -> Tensor:
+def robust(error: Tensor, softness: float | Tensor) -> Tensor:
     """Pseudo-Huber: drafts that went wrong altogether must not set the gradient for all others."""
     return (error**2 + softness**2).sqrt() - softness
 
