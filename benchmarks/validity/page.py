@@ -15,9 +15,20 @@ from evalkit.metrics.registry import metric_specs
 
 __all__ = ["render"]
 
+_JUMPY = (
+    "in `actions__5`, animals that move far from one frame to the next, everything jumps anyhow, and one jump more adds "
+    "nothing."
+)
+
 # Why a row misses its bar where that lies in the nature of the thing; shown only while it does.
 _NOTES: Mapping[str, Mapping[str, str]] = {
-    "real": {},
+    "real": {
+        **dict.fromkeys(("teleport", "subject_swap", "vanish"), _JUMPY),
+        "dropped_frames": (
+            "the gap is seen in every shot, but where much moves other transitions are as large, and the stretch that stands "
+            "out is another one."
+        ),
+    },
     "unseen": {},
     "world": {
         "identity_drift": (
