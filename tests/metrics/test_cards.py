@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from evalkit.cli.metrics import metrics_app
 from evalkit.failures.taxonomy import load_taxonomy
-from evalkit.metrics.cards import card
+from evalkit.metrics.cards import card, why_no_figure
 from evalkit.metrics.registry import METRICS, metric_ids, metric_specs
 
 PAGES = Path(__file__).parents[2] / "docs" / "reference" / "metrics"
@@ -44,6 +44,17 @@ def test_cards_write_a_page_per_metric_with_its_figure(tmp_path):
     run("cards", "--out", str(tmp_path / "pages"), "--figures", str(figures))
     assert {path.stem for path in (tmp_path / "pages").iterdir()} == {"index", *metric_ids()}
     assert "](../figures/temporal.flicker.svg)" in (tmp_path / "pages" / "temporal.flicker.md").read_text()
+
+
+def test_a_page_without_a_figure_says_why():
+    assert "`clip:ViT-L-14` and `laion-aesthetic-vit-l-14`" in why_no_figure("visual.aesthetic")
+    assert "`dino_vitb16`" in why_no_figure("vbench.subject_consistency")
+    assert "EvalCrafter's own program" in why_no_figure("evalcrafter.IS")
+    assert "no defect" in why_no_figure("cost.peak_memory")
+    for name in metric_ids():
+        page = (PAGES / f"{name}.md").read_text()
+        assert "\n![" in page or f"No figure: {why_no_figure(name)}" in page, f"{name} has neither"
+        assert "does not cover it" not in page, f"{name} has no figure, and no reason"
 
 
 def test_committed_pages_say_what_the_code_says():
