@@ -7,6 +7,7 @@ turns, so that a busy minute of the machine does not fall on one of them.
 
 from __future__ import annotations
 
+import gc
 import json
 import math
 import statistics
@@ -167,6 +168,7 @@ def _turns(stage: str, rounds: int, sizes: list[int]) -> dict[str, list[dict[str
         found: dict[str, list[dict[str, float]]] = {str(size): [] for size in sizes}
         for _ in range(rounds):
             for size, run in runs.items():
+                gc.collect()  # or a size pays for what the one before it left
                 start = time.process_time()
                 apart = run()
                 found[str(size)].append({"seconds": time.process_time() - start - apart, "apart": apart})
