@@ -18,7 +18,7 @@ from reference_model.release import VERSIONS, WEIGHTS, check, digests, manifest
 from reference_model.strength import PAINTER_SIGMAS, REFINER_SIGMAS
 from reference_model.text import Tokenizer
 
-SHARED_NOISE, GUIDED_ABOVE, RELEASED_DRAFT_HIGH = 1.0, 15.0, 0.5
+SHARED_NOISE, GUIDED_ABOVE, RELEASED_DRAFT_HIGH = 1.0, 15.0, 0.1
 """Settings of sampling that new versions are released with (see `ReferenceVideoPipeline`)."""
 
 
