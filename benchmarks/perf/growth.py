@@ -106,8 +106,8 @@ def _report(root: Path, size: int) -> Callable[[], float]:
     return report
 
 
-OFTEN = 4
-"""Turns a round of what is done in seconds."""
+OFTEN = {"compare": 4, "report": 12}
+"""Turns a round of what is done in seconds; what does not grow hides most of a report's growth."""
 STAGES: dict[str, Callable[[Path, int], Callable[[], float]]] = {
     "score": _score,
     "compare": _compare,
@@ -231,7 +231,7 @@ def _points(kept: Kept, stage: str, sizes: list[int], rounds: int) -> dict[int, 
 
 def _quick_points(kept: Kept, stage: str, sizes: list[int], rounds: int) -> dict[int, list[dict[str, float]]]:
     """All sizes in one process, several times a round."""
-    words = [stage, str(OFTEN * rounds), *map(str, sizes)]
+    words = [stage, str(OFTEN[stage] * rounds), *map(str, sizes)]
     runs = kept.measure(" ".join(words), lambda: {"runs": _in_a_child(*words)})["runs"]
     return {size: runs[str(size)] for size in sizes}
 
@@ -245,9 +245,16 @@ def _seconds(points: dict[int, list[dict[str, float]]]) -> str:
 
 
 def _fitted(points: dict[int, list[dict[str, float]]], *also: str) -> Growth:
-    """The growth of the seconds, and of what else the points hold under these names."""
-    runs = [(size, one) for size, several in points.items() for one in several]
-    return fit([size for size, _ in runs], [sum(one[name] for name in ("seconds", *also)) for _, one in runs])
+    """The growth of the seconds, and of what else the points hold under these names.
+
+    A round in which the machine was slower for all sizes is first brought to the mean round's speed.
+    """
+    seconds = [
+        [sum(one[name] for name in ("seconds", *also)) for one in several] for several in points.values()
+    ]
+    logs = np.log(seconds)
+    even = np.exp(logs - logs.mean(0) + logs.mean())
+    return fit([size for size, row in zip(points, even, strict=True) for _ in row], even.ravel().tolist())
 
 
 def _peak(points: dict[int, list[dict[str, float]]], size: int) -> float:

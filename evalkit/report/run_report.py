@@ -135,7 +135,7 @@ def worst_cards(
     summary: RunSummary, picks: list[Pick], media: dict[str, ClipMedia], links: Links
 ) -> list[WorstClip]:
     """Cards for picked clips, with evidence, sparkline and the frames of the worst moment."""
-    run, series = summary.run, SeriesTable(summary)
+    run, series = summary.run, SeriesTable(summary, {pick.key for pick in picks})
     prompts = {prompt.id: prompt for prompt in run.suite.prompts}
     seeds = {
         key: None if seed != seed else int(seed)

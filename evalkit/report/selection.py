@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -51,21 +51,21 @@ def clip_keys(table: pd.DataFrame) -> list[ClipKey]:
 class SeriesTable:
     """Series of a run by clip and metric, and what is usual for each metric."""
 
-    def __init__(self, summary: RunSummary) -> None:
-        self._values: dict[tuple[ClipKey, str], np.ndarray] = {}
-        self._kinds: dict[str, str] = {}
-        pooled: dict[str, list[np.ndarray]] = {}
+    def __init__(self, summary: RunSummary, only: Collection[ClipKey] | None = None) -> None:
+        """Series of all clips, or of some; what is usual is always that of all."""
         table = summary.run.series
-        rows = zip(clip_keys(table), table["metric_id"], table["kind"], table["values"], strict=True)
-        for key, metric_id, kind, values in rows:
-            series = np.asarray(values, dtype=float)
-            self._values[key, metric_id] = series
-            self._kinds[metric_id] = kind
-            pooled.setdefault(metric_id, []).append(series)
+        by_metric = dict(iter(table.groupby("metric_id", sort=False)))
+        self._kinds = {str(metric): str(rows["kind"].iloc[-1]) for metric, rows in by_metric.items()}
         self.typical = {
-            metric_id: float(np.median(np.concatenate(series)))
-            for metric_id, series in pooled.items()
-            if sum(map(len, series))
+            str(metric): float(np.median(values))
+            for metric, rows in by_metric.items()
+            if len(values := np.concatenate([np.asarray(series, float) for series in rows["values"]]))
+        }
+        if only is not None:
+            table = table[table["prompt_id"].isin({prompt for prompt, _, _ in only})]
+        self._values = {
+            (key, metric): np.asarray(values, dtype=float)
+            for key, metric, values in zip(clip_keys(table), table["metric_id"], table["values"], strict=True)
         }
 
     def values(self, key: ClipKey, metric_id: str) -> np.ndarray | None:

@@ -143,3 +143,15 @@ def test_peers_compute_the_same_distance(way, ddof, monkeypatch):
     assert getattr(numerics, way)(x, y + 0.3) == pytest.approx(
         frechet_distance(x, y + 0.3, ddof=ddof), rel=1e-9
     )
+
+
+def test_a_slow_round_does_not_bend_the_growth() -> None:
+    sizes, speeds = [100, 500, 2000, 5000, 10_000], [1.0, 1.0, 2.5, 1.2]
+    points = {
+        size: [{"seconds": speed * 0.0003 * size, "apart": speed * 1.2} for speed in speeds] for size in sizes
+    }
+    found = growth._fitted(points, "apart")
+    assert found.exponent == pytest.approx(1, abs=1e-3)
+    assert found.error < 1e-3
+    crooked = {size: [{"seconds": 1 + 1e-6 * size**1.5} for _ in speeds] for size in sizes}
+    assert growth._fitted(crooked).exponent == pytest.approx(1.5, abs=1e-3)
