@@ -271,19 +271,19 @@ def clips(rounds: int, quick: bool, kept: Kept) -> list[Bar]:
         apart = [statistics.median(one.get("apart", 0.0) for one in runs) for runs in points.values()]
         if any(apart):
             drawing = (
-                f" Drawing its figures, counted in, takes {min(apart):.2g} to {max(apart):.2g} s; without it the exponent is "
-                f"{growth.exponent:.2f} with a standard error of {growth.error:.2g}."
+                f"; drawing its figures, counted in, takes {min(apart):.2g} to {max(apart):.2g} s; without it the exponent is "
+                f"{growth.exponent:.2f} with a standard error of {growth.error:.2g}"
             )
             growth = _fitted(points, "apart")
         marginal = 1000 * growth.each * growth.exponent * sizes[-1] ** (growth.exponent - 1)
         found.append(
             Bar(f"6 {stage}", f"time exponent of {stage} in clips", growth.exponent, MOST, "within", unit="",
                 least=LEAST,
-                detail=f"standard error {growth.error:.2g}; start-up {growth.fixed:.2f} s; {_seconds(points)}",
+                detail=f"standard error {growth.error:.2g}; start-up {growth.fixed:.2f} s; {_seconds(points)}{drawing}",
                 reason=f"The fit leaves a standard error of {growth.error:.2g}; one more clip costs {marginal:.2g} ms "
                 f"at {sizes[-1]:,} clips. "
                 + ("Below the range means that a large run costs less than in proportion."
-                   if growth.exponent < LEAST else "") + drawing)
+                   if growth.exponent < LEAST else ""))
         )  # fmt: skip
         if stage == "score":
             low, high = sizes[1], sizes[-1]
