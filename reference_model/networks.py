@@ -21,13 +21,6 @@ DRAFT_ERROR = 0.15
 """Typical error of an enlarged small clip, in the units of frames in [-1, 1]."""
 
 
-class Planes(NamedTuple):
-    """How many feature maps a plan has for objects (twice: nearest and behind) and for the background."""
-
-    objects: int = 24
-    ground: int = 16
-
-
 class Residual(nn.Module):
     """Two 3x3 convolutions per frame, modulated by a context vector per clip."""
 

@@ -254,7 +254,10 @@ def _fitted(points: dict[int, list[dict[str, float]]], *also: str) -> Growth:
     ]
     logs = np.log(seconds)
     even = np.exp(logs - logs.mean(0) + logs.mean())
-    return fit([size for size, row in zip(points, even, strict=True) for _ in row], even.ravel().tolist())
+    growth = fit([size for size, row in zip(points, even, strict=True) for _ in row], even.ravel().tolist())
+    # Every round but one has cost a degree of freedom beside the three of the curve.
+    left = even.size - 3
+    return growth._replace(error=growth.error * math.sqrt(left / (left - even.shape[1] + 1)))
 
 
 def _peak(points: dict[int, list[dict[str, float]]], size: int) -> float:

@@ -11,7 +11,7 @@ from diffusers import EDMEulerScheduler
 from diffusers.utils import logging
 from safetensors.torch import load_file, save_file
 
-from reference_model.networks import Planes
+from reference_model.layout import GROUND_FEATURES, OBJECT_FEATURES
 from reference_model.pipeline.modules import PainterModel, RefinerModel, TextModel, TracksModel
 from reference_model.pipeline.pipeline import ReferenceVideoPipeline
 from reference_model.release import VERSIONS, WEIGHTS, check, digests, manifest
@@ -80,8 +80,9 @@ def build(text: Path, tracks: Path, base: Path, refiner: Path | None) -> Referen
 
 def _refiner(state: dict[str, torch.Tensor]) -> torch.nn.Module:
     """A refiner is told where objects are if it was trained so."""
-    told = Planes() if "slot.0.weight" in state else Planes(0, 0)
-    return _fill(RefinerModel(planes=told.objects, ground=told.ground), state)
+    sizes = {"planes": ("slot.2.bias", OBJECT_FEATURES), "ground": ("floor.2.bias", GROUND_FEATURES)}
+    told = {name: len(state[key]) // features for name, (key, features) in sizes.items() if key in state}
+    return _fill(RefinerModel(**told), state)
 
 
 def _fill(model: torch.nn.Module, state: dict[str, torch.Tensor]) -> torch.nn.Module:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from reference_model.diffusion import clip_noise, draw_sigma, karras_sigmas, sample_euler
-from reference_model.networks import Painter, Planes, Refiner, mixing
+from reference_model.networks import Painter, Refiner, mixing
 from reference_model.strength import DRAFT_HIGH, REFINER_SIGMAS, draft_sigma, enlarge
 from reference_model.text import Tokenizer
 from reference_model.train.base import FAINT
@@ -50,9 +50,9 @@ class RefinerStage:
     style than the caption's, the draft is what the base makes of the caption, and the refiner is told the same scene in
     another style, stated, as sampling asks it); towards (the styles that scenes are retold in; one that is named twice is drawn
     twice as often); heard (errors in such clips count by their squares, see `STYLE_SOFTNESS`); draft_high (noise on the draft
-    at strength 1, where it is not what sampling puts there); near (weight of what objects cover, over that of the rest); faint (weight of
-    clips in sepia or at night, as in the base's stage); painted (mean and spread of the logarithm of the noise level, at most
-    2, from which the base paints drafts, and the share of noise that their frames have in common).
+    at strength 1); near (weight of what objects cover, over that of the rest); faint (weight of clips in sepia or at
+    night, as in the base's stage); painted (mean and spread of the logarithm of the noise level, at most 2, from which
+    the base paints drafts, and the share of noise that their frames have in common).
     """
 
     def __init__(self, config: Config, device: torch.device) -> None:
@@ -66,8 +66,8 @@ class RefinerStage:
     def build(self) -> nn.Module:
         """The refiner."""
         settings = self.config.settings
-        told = Planes() if settings.get("planned") else Planes(0, 0)
-        network = Refiner(int(settings.get("width", 40)), planes=told.objects, ground=told.ground)
+        told = {name: self.painter.settings[name] for name in ("planes", "ground") if settings.get("planned")}
+        network = Refiner(int(settings.get("width", 40)), **told)
         if "start" in settings:
             network.adopt(load_file(settings["start"]), load_file(settings["base"]))
         return network.to(self.device)
